@@ -1,0 +1,19 @@
+"""EEG deep learning to teach from and to publish with: models, signals, and what is done with them."""
+
+from eeglab_models.models.codebrain import CodeBrain
+from eeglab_models.models.eegdino import EEGDINO, EEGDINO_CONFIGS
+from eeglab_models.models.eegpt import EEGPT
+from eeglab_models.models.fblightconvnet import FBLightConvNet
+from eeglab_models.signals.contract import prepare
+from eeglab_models.signals.recordings import Windows, load_windows
+
+__all__ = [
+    "EEGDINO",
+    "EEGDINO_CONFIGS",
+    "EEGPT",
+    "CodeBrain",
+    "FBLightConvNet",
+    "Windows",
+    "load_windows",
+    "prepare",
+]
