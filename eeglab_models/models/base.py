@@ -1,0 +1,343 @@
+"""What every model can do: know its input, its configuration, its head and its weights."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from eeglab_models.models.contract import Contract
+from eeglab_models.models.hub import HubMixin
+
+SIGNAL_ARGUMENTS = ("n_outputs", "n_chans", "chs_info", "n_times", "input_window_seconds", "sfreq")
+
+# The only classes that a configuration can name; their published names are import paths, which are
+# looked up here and never imported.
+LAYER_CLASSES: dict[str, type[nn.Module]] = {
+    f"{layer.__module__}.{layer.__qualname__}": layer
+    for layer in (
+        nn.CELU,
+        nn.ELU,
+        nn.GELU,
+        nn.Hardswish,
+        nn.Identity,
+        nn.LayerNorm,
+        nn.LeakyReLU,
+        nn.Mish,
+        nn.PReLU,
+        nn.ReLU,
+        nn.RMSNorm,
+        nn.SELU,
+        nn.Sigmoid,
+        nn.SiLU,
+        nn.Softplus,
+        nn.Tanh,
+    )
+}
+
+
+class EEGModel(nn.Module, HubMixin):
+    """A model of EEG windows with a head for a task.
+
+    Subclasses begin their constructor with ``super().__init__(locals())``, name their head
+    `final_layer`, and build it in `build_head`.
+
+    Parameters
+    ----------
+    arguments : dict
+        Arguments of the subclass's constructor, by name. They are the model's configuration.
+
+    Attributes
+    ----------
+    contract : Contract
+        What published weights of the model expect of its input.
+    layer_classes : dict
+        Classes that a configuration may name, by their published name.
+
+    Raises
+    ------
+    ValueError
+        If the signal arguments contradict each other or are not positive.
+    """
+
+    contract: ClassVar[Contract]
+    layer_classes: ClassVar[dict[str, type[nn.Module]]] = LAYER_CLASSES
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        super().__init__()
+        self.arguments = {name: arguments[name] for name in self.argument_names() if name in arguments}
+        n_outputs, n_chans, chs_info, n_times, seconds, sfreq = (arguments[name] for name in SIGNAL_ARGUMENTS)
+        for name in ("n_outputs", "n_chans", "n_times", "input_window_seconds", "sfreq"):
+            if arguments[name] is not None and not arguments[name] > 0:
+                raise ValueError(f"{name} must be positive, got {arguments[name]}.")
+        if n_chans is not None and chs_info is not None and len(chs_info) != n_chans:
+            raise ValueError(
+                f"n_chans={n_chans} contradicts chs_info, which describes {len(chs_info)} channels. "
+                "Pass one of them."
+            )
+        if None not in (n_times, seconds, sfreq) and n_times != round(seconds * sfreq):
+            raise ValueError(
+                f"n_times={n_times} contradicts input_window_seconds={seconds} at sfreq={sfreq}, "
+                f"which are {round(seconds * sfreq)} samples. Pass two of the three."
+            )
+        self._n_outputs = n_outputs
+        self._n_chans = n_chans
+        self._chs_info = None if chs_info is None else [read_channel(channel) for channel in chs_info]
+        self._n_times = n_times
+        self._input_window_seconds = seconds
+        self._sfreq = sfreq
+
+    @classmethod
+    def argument_names(cls) -> list[str]:
+        """List the constructor's arguments, in their order."""
+        return list(inspect.signature(cls.__init__).parameters)[1:]
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs, for classification the number of classes."""
+        return self._known("n_outputs", self._n_outputs, "Pass n_outputs.")
+
+    @property
+    def n_chans(self) -> int:
+        """Number of EEG channels."""
+        n_chans = len(self._chs_info) if self._n_chans is None and self._chs_info else self._n_chans
+        return self._known("n_chans", n_chans, "Pass n_chans or chs_info.")
+
+    @property
+    def chs_info(self) -> list[dict[str, Any]]:
+        """One dictionary per channel, as in ``mne.Info["chs"]``."""
+        return self._known("chs_info", self._chs_info, 'Pass chs_info=info["chs"].')
+
+    @property
+    def n_times(self) -> int:
+        """Number of samples of a window."""
+        n_times = self._n_times
+        if n_times is None and None not in (self._input_window_seconds, self._sfreq):
+            n_times = round(self._input_window_seconds * self._sfreq)
+        return self._known("n_times", n_times, "Pass n_times, or input_window_seconds and sfreq.")
+
+    @property
+    def input_window_seconds(self) -> float:
+        """Length of a window in seconds."""
+        seconds = self._input_window_seconds
+        if seconds is None and None not in (self._n_times, self._sfreq):
+            seconds = self._n_times / self._sfreq
+        return self._known(
+            "input_window_seconds", seconds, "Pass input_window_seconds, or n_times and sfreq."
+        )
+
+    @property
+    def sfreq(self) -> float:
+        """Sampling frequency in Hz."""
+        sfreq = self._sfreq
+        if sfreq is None and None not in (self._n_times, self._input_window_seconds):
+            sfreq = self._n_times / self._input_window_seconds
+        return self._known("sfreq", sfreq, "Pass sfreq, or n_times and input_window_seconds.")
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Shape of one window as a batch: (1, n_chans, n_times)."""
+        return (1, self.n_chans, self.n_times)
+
+    def _known(self, name: str, value: Any, remedy: str) -> Any:
+        if value is None:
+            raise ValueError(
+                f"{type(self).__name__} needs {name}, which was neither given nor inferred. {remedy}"
+            )
+        return value
+
+    def check_input(self, x: Tensor, n_times_least: int) -> None:
+        """Refuse windows that this model cannot read.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (batch, n_chans, n_times)
+            EEG windows.
+        n_times_least : int
+            Samples that a window needs at least.
+
+        Raises
+        ------
+        ValueError
+            If the number of axes or channels differs from what the model was built for, or if the
+            windows are too short.
+        """
+        name = type(self).__name__
+        if x.ndim != 3:
+            raise ValueError(
+                f"{name} reads windows of shape (batch, n_chans, n_times), got {tuple(x.shape)}. "
+                "Add a batch axis with x[None] if this is a single window."
+            )
+        if x.shape[1] != self.n_chans:
+            raise ValueError(
+                f"{name} was built for {self.n_chans} channels, got {x.shape[1]}. "
+                f"Build it with n_chans={x.shape[1]}, or pick the channels it was built for."
+            )
+        if x.shape[2] < n_times_least:
+            raise ValueError(
+                f"{name} needs windows of at least {n_times_least} samples, got {x.shape[2]}. "
+                "Pass longer windows."
+            )
+
+    @torch.no_grad()
+    def get_output_shape(self) -> tuple[int, ...]:
+        """Shape of the output for one window; the model stays as it is.
+
+        Returns
+        -------
+        shape : tuple of int
+            For a classifier (1, n_outputs).
+        """
+        parameter = next(self.parameters())
+        training = self.training
+        self.eval()
+        try:
+            output = self(torch.zeros(self.input_shape, dtype=parameter.dtype, device=parameter.device))
+        finally:
+            self.train(training)
+        return tuple((output["features"] if isinstance(output, dict) else output).shape)
+
+    def build_head(self) -> nn.Module:
+        """Build a fresh head for `n_outputs`; every model knows its own."""
+        raise NotImplementedError(f"{type(self).__name__} does not define build_head.")
+
+    def reset_head(self, n_outputs: int) -> None:
+        """Replace the head by a fresh one; everything else stays.
+
+        Parameters
+        ----------
+        n_outputs : int
+            Number of outputs of the new head.
+
+        Raises
+        ------
+        ValueError
+            If `n_outputs` is not positive.
+        """
+        if n_outputs < 1:
+            raise ValueError(f"n_outputs must be positive, got {n_outputs}.")
+        self._n_outputs = n_outputs
+        self.arguments["n_outputs"] = n_outputs
+        parameter = next(self.parameters())
+        self.final_layer = self.build_head().to(parameter.device, parameter.dtype).train(self.training)
+
+    def get_config(self) -> dict[str, Any]:
+        """Write the constructor's arguments as plain values, ready for JSON.
+
+        Returns
+        -------
+        config : dict
+            Every argument by name; classes as their published names, channels as plain numbers.
+
+        Raises
+        ------
+        ValueError
+            If an argument is a class that a configuration cannot name.
+        """
+        names = {layer: name for name, layer in self.layer_classes.items()}
+        config = {}
+        for argument, value in self.arguments.items():
+            if isinstance(value, type) and value not in names:
+                raise ValueError(
+                    f"{argument}={value.__qualname__} cannot be written to a configuration, which may only "
+                    f"name {', '.join(sorted(layer.__name__ for layer in names))}. "
+                    "Save the state_dict instead."
+                )
+            config[argument] = names[value] if isinstance(value, type) else to_plain(value)
+        if self._chs_info is not None:
+            config["chs_info"] = [write_channel(channel) for channel in self._chs_info]
+        return config
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "EEGModel":
+        """Build a model, with fresh weights, from a configuration.
+
+        Parameters
+        ----------
+        config : dict
+            As returned by `get_config`, also after a round trip through JSON.
+
+        Returns
+        -------
+        model : EEGModel
+            A new model of this class.
+
+        Raises
+        ------
+        ValueError
+            If the configuration names arguments that this class does not have, or classes that are not
+            in `layer_classes`.
+        """
+        arguments = dict(config)
+        arguments.pop("braindecode_version", None)
+        unknown = sorted(set(arguments) - set(cls.argument_names()))
+        if unknown:
+            raise ValueError(
+                f"{cls.__name__} has no argument {', '.join(unknown)}. "
+                "Is this the configuration of another model, or of a newer version?"
+            )
+        for argument, value in arguments.items():
+            # Only names of classes hold dots.
+            if isinstance(value, str) and "." in value:
+                if value not in cls.layer_classes:
+                    raise ValueError(
+                        f"{argument}={value!r} names a class that {cls.__name__} does not know, and "
+                        f"configurations never import any. Known are {', '.join(sorted(cls.layer_classes))}."
+                    )
+                arguments[argument] = cls.layer_classes[value]
+        return cls(**arguments)
+
+    def translate_state_dict(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Give tensors of earlier publications the names they have here; most models need no change."""
+        return dict(state_dict)
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Tensor], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Copy tensors into the model, under their published or their present names.
+
+        Parameters
+        ----------
+        state_dict : dict of torch.Tensor
+            Tensors by name.
+        strict : bool
+            Refuse missing and unknown names.
+        assign : bool
+            Use the tensors themselves instead of copying their values.
+
+        Returns
+        -------
+        keys : NamedTuple
+            `missing_keys` and `unexpected_keys`.
+        """
+        return super().load_state_dict(self.translate_state_dict(state_dict), strict=strict, assign=assign)
+
+
+def read_channel(channel: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy a channel's description, its position as an array whether it comes from mne or from JSON."""
+    channel = dict(channel)
+    if channel.get("loc") is not None:
+        channel["loc"] = np.asarray(channel["loc"], dtype=float)
+    return channel
+
+
+def write_channel(channel: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe a channel in plain values: those that a configuration publishes."""
+    plain = {"ch_name": str(channel.get("ch_name", ""))}
+    for key, kind in (("kind", int), ("coil_type", int), ("unit", int), ("cal", float), ("range", float)):
+        if channel.get(key) is not None:
+            plain[key] = channel[key] if isinstance(channel[key], str) else kind(channel[key])
+    if channel.get("loc") is not None:
+        plain["loc"] = np.asarray(channel["loc"], dtype=float).tolist()
+    return plain
+
+
+def to_plain(value: Any) -> Any:
+    """Turn numpy scalars into Python's, inside lists and dictionaries too."""
+    if isinstance(value, dict):
+        return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value

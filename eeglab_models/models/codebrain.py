@@ -1,0 +1,704 @@
+"""CodeBrain: global convolutions and windowed attention over EEG patches, trained to predict codes.
+
+Source: Ma et al. (2026), CodeBrain: bridging decoupled tokenizer and multi-scale architecture for EEG
+foundation model, ICLR. This file holds the backbone of the second stage (EEGSSM) and its heads. Shapes
+use these names throughout:
+
+    batch       windows in a batch
+    n_chans     EEG channels
+    n_times     samples of a window
+    n_patches   patches of one channel
+    patch_size  samples of one patch
+    n_tokens    tokens of a window, channel by channel: n_chans * n_patches
+    embed_dim   width of a token
+    n_filters   global filters per feature
+    n_taps      learned numbers that span one global filter
+    n_fft       samples of the Fourier transform that convolves
+"""
+
+import math
+import re
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Complex, Float
+from torch import Tensor, nn
+
+from eeglab_models.models.attention import banded_attention, check_window_size
+from eeglab_models.models.base import EEGModel
+from eeglab_models.models.contract import TEMPLE_CHANNELS, Contract
+from eeglab_models.models.patching import amplitude_spectrum, cut_patches, warn_about_tail
+
+__all__ = ["CodeBrain"]
+
+N_HEADS = 4
+N_FILTERS = 4
+
+Patches = Float[Tensor, "batch n_chans n_patches patch_size"]
+PatchTokens = Float[Tensor, "batch n_chans n_patches embed_dim"]
+# The backbone convolves along the tokens, so they come last here.
+Tokens = Float[Tensor, "batch embed_dim n_tokens"]
+
+
+class CodeBrain(EEGModel):
+    """CodeBrain backbone with a classification head and two code prediction heads.
+
+    Windows are cut into patches of one second, and every patch becomes a token from its samples, its
+    spectrum and its surroundings. The tokens of all channels form one sequence. Residual blocks mix it
+    twice: a global convolution relates all tokens, and attention relates neighbours.
+
+    Parameters
+    ----------
+    n_outputs : int
+        Number of outputs; for classification the number of classes.
+    n_chans : int
+        Number of EEG channels.
+    chs_info : list of dict
+        One dictionary per channel, as in ``mne.Info["chs"]``. Gives `n_chans`.
+    n_times : int
+        Samples of a window. Samples that do not fill the last patch are left out.
+    input_window_seconds : float
+        Length of a window in seconds. With `sfreq`, gives `n_times`.
+    sfreq : float
+        Sampling frequency in Hz; the published weights expect 200 Hz.
+    patch_size : int
+        Samples of one patch; 200 in the published weights, one second.
+    res_channels : int
+        Width of a token in the residual blocks; even.
+    skip_channels : int
+        Width of what every block contributes to the output.
+    out_channels : int
+        Width of the features.
+    num_res_layers : int
+        Number of residual blocks.
+    drop_prob : float
+        Probability of dropping a filtered feature, an attention weight or an activation of the head.
+    s4_bidirectional : bool
+        Let the global convolution read what follows a token too, not only what precedes it.
+    s4_layernorm : bool
+        Normalise the filtered features; the published weights do not.
+    s4_lmax : int
+        Number of tokens that the global filters span at least, at least 2. Their length is the next power
+        of two, and sequences may be shorter or longer.
+    s4_d_state : int
+        Has no effect: global convolutions have no state. Published configurations name it.
+    conv_out_chans : int
+        Number of maps of the patch embedding, and stride of its first convolution. With the patch and
+        the first kernel, it determines the width of a token.
+    conv_groups : int
+        Groups of maps that the patch embedding normalises together.
+    proj_kernel_size : int
+        Kernel of the first convolution of the patch embedding, in samples.
+    proj_padding : int
+        Zeros on either side of a patch before the first convolution.
+    proj_refine_kernel : int
+        Kernel of the other two convolutions of the patch embedding; odd.
+    pos_kernel : tuple of int
+        Number of channels and of patches that the positional convolution sees; both odd.
+    spectral_dropout : float
+        Probability of dropping a feature of the spectrum.
+    mlp_hidden_multiplier : int
+        Width of the first layer of the head, in multiples of `out_channels`.
+    swa_window_size : int
+        Number of neighbouring tokens that attention sees, the token itself included; odd. The published
+        weights use 1.
+    codebook_size_t : int
+        Number of temporal codes.
+    codebook_size_f : int
+        Number of frequency codes.
+    pretrain_mode : bool
+        Return the scores of the codes instead of the logits.
+    activation : type of torch.nn.Module
+        Activation before and after the residual blocks.
+
+    Raises
+    ------
+    ValueError
+        If signal arguments are missing or contradict each other, if a window is shorter than a patch, or
+        if kernels, widths or the attention window cannot be built.
+
+    Notes
+    -----
+    The published weights expect microvolts divided by 100, and the model does not rescale its input.
+
+    The classification head reads the features of all patches, so it is bound to the number of patches in
+    `n_times`. Features and codes are available for windows of any length.
+
+    References
+    ----------
+    Ma et al. (2026), CodeBrain: Bridging Decoupled Tokenizer and Multi-Scale Architecture for EEG
+    Foundation Model, ICLR, arXiv:2506.09110, section 3.3. The embedding of a patch is that of Wang et al.
+    (2025), CBraMod, ICLR, section 2.2.
+    """
+
+    task_modules: ClassVar[tuple[str, ...]] = ("final_layer", "lm_head_t", "lm_head_f")
+    contract: ClassVar[Contract] = Contract(
+        sfreq=200.0,
+        unit="µV/100",
+        scale=0.01,
+        reference="any",
+        ch_names=TEMPLE_CHANNELS,
+        source="The authors' training code for rate and scale. The order of the channels is that of the "
+        "preprocessing that the code follows.",
+    )
+
+    def __init__(
+        self,
+        n_outputs: int | None = None,
+        n_chans: int | None = None,
+        chs_info: list[dict[str, Any]] | None = None,
+        n_times: int | None = None,
+        input_window_seconds: float | None = None,
+        sfreq: float | None = None,
+        patch_size: int = 200,
+        res_channels: int = 200,
+        skip_channels: int = 200,
+        out_channels: int = 200,
+        num_res_layers: int = 8,
+        drop_prob: float = 0.1,
+        s4_bidirectional: bool = True,
+        s4_layernorm: bool = False,
+        s4_lmax: int = 570,
+        s4_d_state: int = 64,
+        conv_out_chans: int = 25,
+        conv_groups: int = 5,
+        proj_kernel_size: int = 49,
+        proj_padding: int = 24,
+        proj_refine_kernel: int = 3,
+        pos_kernel: Sequence[int] = (19, 7),
+        spectral_dropout: float = 0.1,
+        mlp_hidden_multiplier: int = 4,
+        swa_window_size: int = 1,
+        codebook_size_t: int = 4096,
+        codebook_size_f: int = 4096,
+        pretrain_mode: bool = False,
+        activation: type[nn.Module] = nn.ReLU,
+    ) -> None:
+        super().__init__(locals())
+        self.patch_size = patch_size
+        self.n_patches = self.n_times // patch_size
+        self.out_channels = out_channels
+        self.drop_prob = drop_prob
+        self.hidden_dim = mlp_hidden_multiplier * out_channels
+        self.pretrain_mode = pretrain_mode
+        if not self.n_patches:
+            raise ValueError(
+                f"A window needs at least one patch of {patch_size} samples, got n_times={self.n_times}. "
+                "Pass longer windows or a smaller patch_size."
+            )
+        warn_about_tail(self.n_times, patch_size, f"cut to {self.n_patches * patch_size} samples")
+
+        self.patch_embedding = PatchEmbedding(
+            patch_size,
+            conv_out_chans,
+            conv_groups,
+            proj_kernel_size,
+            proj_padding,
+            proj_refine_kernel,
+            tuple(pos_kernel),
+            spectral_dropout,
+        )
+        self.init_conv = nn.Sequential(
+            named(WeightNormConv1d(self.patch_embedding.embed_dim, res_channels, 1)), activation()
+        )
+        self.residual_layer = ResidualBlocks(
+            num_res_layers,
+            res_channels,
+            skip_channels,
+            s4_lmax,
+            s4_bidirectional,
+            s4_layernorm,
+            swa_window_size,
+            drop_prob,
+        )
+        self.final_conv = nn.Sequential(
+            named(WeightNormConv1d(skip_channels, skip_channels, 1)),
+            activation(),
+            named(nn.Conv1d(skip_channels, out_channels, 1)),
+        )
+        self.norm = nn.LayerNorm(out_channels)
+        self.lm_head_t = nn.Linear(out_channels, codebook_size_t, bias=False)
+        self.lm_head_f = nn.Linear(out_channels, codebook_size_f, bias=False)
+        self.final_layer = self.build_head()
+
+    def build_head(self) -> nn.Module:
+        """Build a fresh classification head."""
+        return nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(self.n_chans * self.n_patches * self.out_channels, self.hidden_dim),
+            nn.ELU(),
+            nn.Dropout(self.drop_prob),
+            nn.Linear(self.hidden_dim, self.out_channels),
+            nn.ELU(),
+            nn.Dropout(self.drop_prob),
+            nn.Linear(self.out_channels, self.n_outputs),
+        )
+
+    def translate_state_dict(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Give tensors of the authors' checkpoint their names here, and filters their norms.
+
+        Parameters
+        ----------
+        state_dict : dict of torch.Tensor
+            Tensors by name.
+
+        Returns
+        -------
+        translated : dict of torch.Tensor
+            The same tensors under their present names. Filters whose norm is missing, or not yet
+            measured, come with the norm that they have now.
+        """
+        translated = {}
+        for name, tensor in state_dict.items():
+            for old, new in PUBLISHED_NAMES:
+                name = re.sub(old, new, name)
+            translated[name] = tensor
+        return translated | measure_filter_norms(translated)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch n_chans n_times"],
+        mask: Tensor | None = None,
+        return_features: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor] | dict[str, Tensor | None]:
+        """Classify windows, predict their codes, or describe them.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (batch, n_chans, n_times)
+            EEG in microvolts divided by 100, sampled at `sfreq` Hz. Samples that do not fill the last
+            patch are left out.
+        mask : torch.Tensor, shape (batch, n_chans, n_patches), or None
+            1 where a patch is hidden from the model.
+        return_features : bool
+            Return features.
+
+        Returns
+        -------
+        output : torch.Tensor, tuple of torch.Tensor or dict
+            Logits, shape (batch, n_outputs). In `pretrain_mode`, the scores of the temporal and of the
+            frequency codes, shapes (n_hidden, codebook_size_t) and (n_hidden, codebook_size_f), for the
+            hidden patches in the order of ``mask.nonzero()``, or for all patches, shapes (batch, n_chans,
+            n_patches, codebook size), without a mask. With features, a dictionary of ``"features"``,
+            shape (batch, n_chans, n_patches, out_channels), and ``"cls_token"``, which is None.
+
+        Raises
+        ------
+        ValueError
+            If the number of channels is not that of the model, if a window is shorter than a patch, or,
+            for logits, has another number of patches than the head reads, or if the mask does not fit.
+        """
+        self.check_input(x, n_times_least=self.patch_size)
+        patches = cut_patches(x, self.patch_size)  # (batch, n_chans, n_patches, patch_size)
+        n_chans, n_patches = patches.shape[1:3]
+        tokens = self.patch_embedding(patches, mask)  # (batch, n_chans, n_patches, embed_dim)
+
+        sequence = tokens.flatten(1, 2).transpose(1, 2)  # (batch, embed_dim, n_tokens)
+        sequence = self.init_conv(sequence)  # (batch, res_channels, n_tokens)
+        sequence = self.residual_layer(sequence)  # (batch, skip_channels, n_tokens)
+        sequence = self.final_conv(sequence)  # (batch, out_channels, n_tokens)
+        tokens = sequence.transpose(1, 2).unflatten(1, (n_chans, n_patches))
+        features = self.norm(tokens)  # (batch, n_chans, n_patches, out_channels)
+
+        if return_features:
+            return {"features": features, "cls_token": None}
+        if self.pretrain_mode:
+            if mask is not None:
+                features = features[mask == 1]  # (n_hidden, out_channels)
+            return self.lm_head_t(features), self.lm_head_f(features)
+        if n_patches != self.n_patches:
+            raise ValueError(
+                f"The head of this CodeBrain reads {self.n_patches} patches per channel, got {n_patches}. "
+                f"Build it with n_times={x.shape[-1]}, or pass return_features=True."
+            )
+        return self.final_layer(features)  # (batch, n_outputs)
+
+
+class PatchEmbedding(nn.Module):
+    """Turn every patch into a token: what its samples, its spectrum and its surroundings say."""
+
+    def __init__(
+        self,
+        patch_size: int,
+        n_maps: int,
+        n_groups: int,
+        kernel_size: int,
+        padding: int,
+        refine_kernel_size: int,
+        surroundings: tuple[int, ...],
+        drop_prob: float,
+    ) -> None:
+        super().__init__()
+        n_steps = (patch_size + 2 * padding - kernel_size) // n_maps + 1
+        check_patch_kernels(patch_size, n_steps, refine_kernel_size, surroundings)
+        self.embed_dim = n_maps * n_steps
+        self.mask_encoding = nn.Parameter(torch.zeros(self.embed_dim), requires_grad=False)
+        layers: list[nn.Module] = [nn.Conv2d(1, n_maps, (1, kernel_size), (1, n_maps), (0, padding))]
+        for _ in range(2):
+            layers += [nn.GroupNorm(n_groups, n_maps), nn.GELU()]
+            layers.append(nn.Conv2d(n_maps, n_maps, (1, refine_kernel_size), padding="same"))
+        layers += [nn.GroupNorm(n_groups, n_maps), nn.GELU()]
+        self.proj_in = nn.Sequential(*layers)
+        self.spectral_proj = nn.Sequential(
+            nn.Linear(patch_size // 2 + 1, self.embed_dim), nn.Dropout(drop_prob)
+        )
+        self.positional_encoding = nn.Sequential(
+            nn.Conv2d(self.embed_dim, self.embed_dim, surroundings, padding="same", groups=self.embed_dim)
+        )
+
+    def forward(self, patches: Patches, mask: Tensor | None = None) -> PatchTokens:
+        """Embed the patches, of which the mask hides some."""
+        if mask is not None:
+            patches = self.hide(patches, mask)
+        n_chans = patches.shape[1]
+        rows = patches.flatten(1, 2).unsqueeze(1)  # (batch, 1, n_chans * n_patches, patch_size)
+        maps = self.proj_in(rows)  # (batch, n_maps, n_chans * n_patches, n_steps)
+        maps = maps.unflatten(2, (n_chans, -1))  # (batch, n_maps, n_chans, n_patches, n_steps)
+        time = maps.permute(0, 2, 3, 1, 4).flatten(3)  # (batch, n_chans, n_patches, embed_dim)
+        spectrum = amplitude_spectrum(patches).to(time.dtype)  # (batch, n_chans, n_patches, n_freqs)
+        tokens = time + self.spectral_proj(spectrum)  # (batch, n_chans, n_patches, embed_dim)
+        image = tokens.permute(0, 3, 1, 2)  # (batch, embed_dim, n_chans, n_patches)
+        surroundings = self.positional_encoding(image)  # (batch, embed_dim, n_chans, n_patches)
+        return tokens + surroundings.permute(0, 2, 3, 1)  # (batch, n_chans, n_patches, embed_dim)
+
+    def hide(self, patches: Patches, mask: Tensor) -> Patches:
+        """Overwrite the samples of masked patches."""
+        if mask.shape != patches.shape[:3]:
+            raise ValueError(
+                f"The mask needs one number per patch, shape {tuple(patches.shape[:3])}, "
+                f"got {tuple(mask.shape)}. Build it with torch.zeros(batch, n_chans, n_patches)."
+            )
+        # The published tensor has the width of a token, though it stands for samples.
+        if self.embed_dim != patches.shape[-1]:
+            raise ValueError(
+                f"Masks need tokens as wide as patches, got {self.embed_dim} features for "
+                f"{patches.shape[-1]} samples. Choose the first convolution so that they agree."
+            )
+        return torch.where(mask.unsqueeze(-1) == 1, self.mask_encoding.to(patches.dtype), patches)
+
+
+class ResidualBlocks(nn.Module):
+    """Stack of residual blocks, whose contributions add up to the output."""
+
+    def __init__(
+        self,
+        n_layers: int,
+        res_channels: int,
+        skip_channels: int,
+        n_tokens_most: int,
+        bidirectional: bool,
+        layer_norm: bool,
+        window_size: int,
+        drop_prob: float,
+    ) -> None:
+        super().__init__()
+        self.residual_blocks = nn.ModuleList(
+            ResidualBlock(
+                res_channels, skip_channels, n_tokens_most, bidirectional, layer_norm, window_size, drop_prob
+            )
+            for _ in range(n_layers)
+        )
+
+    def forward(self, tokens: Tokens) -> Float[Tensor, "batch skip_channels n_tokens"]:
+        """Collect what the blocks contribute."""
+        first, total = tokens, 0
+        for block in self.residual_blocks:
+            tokens, contribution = block(tokens, first)
+            total = total + contribution
+        return total * math.sqrt(1 / len(self.residual_blocks))
+
+
+class ResidualBlock(nn.Module):
+    """One residual block: convolve globally, attend locally, gate, and split into residual and skip."""
+
+    def __init__(
+        self,
+        res_channels: int,
+        skip_channels: int,
+        n_tokens_most: int,
+        bidirectional: bool,
+        layer_norm: bool,
+        window_size: int,
+        drop_prob: float,
+    ) -> None:
+        super().__init__()
+        self.rms_norm = RMSNorm(res_channels)
+        self.conv_layer = named(WeightNormConv1d(res_channels, 2 * res_channels, 3))
+        self.sgconv = GlobalConv(2 * res_channels, n_tokens_most, bidirectional, layer_norm, drop_prob)
+        self.attention = WindowAttention(2 * res_channels, window_size, drop_prob)
+        self.res_conv = WeightNormConv1d(res_channels, res_channels, 1)
+        self.skip_conv = WeightNormConv1d(res_channels, skip_channels, 1)
+
+    def forward(
+        self, tokens: Tokens, first: Tokens
+    ) -> tuple[Tokens, Float[Tensor, "batch skip_channels n_tokens"]]:
+        """Refine the tokens; `first` are those that entered the first block."""
+        hidden = F.gelu(self.conv_layer(tokens + first))  # (batch, 2 * res_channels, n_tokens)
+        hidden = self.sgconv(hidden)
+        hidden = hidden + self.attention(hidden)
+        content, gate = hidden.chunk(2, dim=1)  # each (batch, res_channels, n_tokens)
+        gated = content.tanh() * gate.sigmoid()
+        # The residual carries the normalised tokens.
+        tokens = (self.rms_norm(tokens) + self.res_conv(gated)) * math.sqrt(0.5)
+        return tokens, self.skip_conv(gated)
+
+
+class RMSNorm(nn.Module):
+    """Bring every token to unit root mean square, then rescale its features."""
+
+    def __init__(self, embed_dim: int, eps: float = 1e-8) -> None:
+        super().__init__()
+        self.eps = eps
+        self.scale = nn.Parameter(torch.ones(1, embed_dim, 1))
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        """Normalise the tokens."""
+        power = tokens.square().mean(dim=1, keepdim=True)  # (batch, 1, n_tokens)
+        return self.scale * (tokens * torch.rsqrt(power + self.eps**2))
+
+
+class GlobalConv(nn.Module):
+    """Structured global convolution: filters as long as the sequence, spanned by a few learned taps.
+
+    A filter is a row of pieces of two taps each, upsampled to twice the length from piece to piece and
+    weighted less and less. `kernel_norm` is the norm of the filters when they were new; it stays while
+    they learn.
+
+    References
+    ----------
+    Li et al. (2023), What makes convolutional models great on long sequence modeling?, ICLR, section 3.
+    """
+
+    def __init__(
+        self, embed_dim: int, n_tokens_most: int, bidirectional: bool, layer_norm: bool, drop_prob: float
+    ) -> None:
+        super().__init__()
+        if n_tokens_most < 2:
+            raise ValueError(
+                f"s4_lmax must be at least 2, the taps of one piece, got {n_tokens_most}. "
+                "The published weights use 570."
+            )
+        n_pieces = (n_tokens_most - 1).bit_length()
+        n_rows = 2 * N_FILTERS if bidirectional else N_FILTERS
+        self.bidirectional = bidirectional
+        self.skip_weight = nn.Parameter(torch.randn(N_FILTERS, embed_dim))
+        self.register_buffer("multiplier", torch.full((1, embed_dim, 1), 2.0))
+        self.kernel_list = nn.ParameterList(torch.randn(n_rows, embed_dim, 2) for _ in range(n_pieces))
+        with torch.no_grad():
+            norm = build_filters(list(self.kernel_list), self.multiplier).norm(dim=-1, keepdim=True)
+        self.register_buffer("kernel_norm", norm)  # (n_rows, embed_dim, 1)
+        self.register_buffer("kernel_norm_initialized", torch.tensor(True))
+        self.dropout = nn.Dropout1d(drop_prob)
+        self.norm = nn.LayerNorm(N_FILTERS * embed_dim) if layer_norm else nn.Identity()
+        self.output_linear = nn.Linear(N_FILTERS * embed_dim, embed_dim)
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        """Relate every token to all others."""
+        filtered = self.dropout(F.gelu(self.convolve(tokens)))  # (batch, n_filters * embed_dim, n_tokens)
+        if not isinstance(self.norm, nn.Identity):
+            filtered = self.norm(filtered.transpose(1, 2)).transpose(1, 2)
+        return pointwise(filtered, self.output_linear.weight, self.output_linear.bias)
+
+    def convolve(self, tokens: Tokens) -> Float[Tensor, "batch filtered n_tokens"]:
+        """Filter every feature with its filters, as a product of spectra."""
+        n_tokens = tokens.shape[-1]
+        n_fft = fast_length(2 * n_tokens)
+        # The FFT has no half-precision form on most processors.
+        precise = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
+        spectra = torch.fft.rfft(precise, n=n_fft).unsqueeze(1)  # (batch, 1, embed_dim, n_freqs)
+        shapes = tap_shapes(len(self.kernel_list), n_tokens, n_fft, self.bidirectional, precise)
+        taps = self.all_taps().to(shapes.dtype)  # (n_filters, embed_dim, n_taps)
+        spectra = spectra * (taps @ shapes)  # (batch, n_filters, embed_dim, n_freqs)
+        filtered = torch.fft.irfft(spectra, n=n_fft)[..., :n_tokens]
+        # A copy costs less than keeping the padding until the backward pass.
+        filtered = filtered.flatten(1, 2).contiguous()  # (batch, n_filters * embed_dim, n_tokens)
+        return filtered.to(tokens.dtype)
+
+    def all_taps(self) -> Float[Tensor, "n_filters embed_dim n_taps"]:
+        """Decay and normalise the taps of all pieces, forward, then backward, then of the skip."""
+        taps = torch.stack(list(self.kernel_list), dim=2)  # (n_rows, embed_dim, n_pieces, 2)
+        taps = taps * decays(self.multiplier, len(self.kernel_list)).unsqueeze(-1)
+        taps = taps.flatten(2) / self.kernel_norm  # (n_rows, embed_dim, 2 * n_pieces)
+        rows = taps.split(N_FILTERS)  # each (n_filters, embed_dim, 2 * n_pieces)
+        return torch.cat([*rows, self.skip_weight.unsqueeze(-1)], dim=-1)  # (n_filters, embed_dim, n_taps)
+
+
+def tap_shapes(
+    n_pieces: int, n_tokens: int, n_fft: int, bidirectional: bool, like: Tensor
+) -> Complex[Tensor, "n_taps n_freqs"]:
+    """Spectrum that one unit of every tap adds to a filter: of the pieces, then of the skip."""
+    taps = torch.eye(2, dtype=like.dtype, device=like.device)
+    shapes = torch.block_diag(*[upsample(taps[None], piece)[0] for piece in range(n_pieces)])
+    shapes = shapes[:, :n_tokens]  # (2 * n_pieces, n_tokens or less)
+    shapes = F.pad(shapes, (0, n_fft - shapes.shape[1]))  # (2 * n_pieces, n_fft)
+    # The convolution is circular: what stands at the end reaches back, from the next token on.
+    rows = [shapes, shapes.flip(-1)] if bidirectional else [shapes]
+    impulse = F.pad(taps[:1, :1], (0, n_fft - 1))  # (1, n_fft)
+    return torch.fft.rfft(torch.cat([*rows, impulse]))  # (n_taps, n_freqs)
+
+
+def build_filters(pieces: Sequence[Tensor], multiplier: Tensor) -> Float[Tensor, "n_rows embed_dim length"]:
+    """Lay out the filters, before they are normalised."""
+    weights = decays(multiplier, len(pieces)).split(1, dim=-1)
+    return torch.cat([upsample(piece, i) * weights[i] for i, piece in enumerate(pieces)], dim=-1)
+
+
+def upsample(piece: Float[Tensor, "n_rows embed_dim 2"], i: int) -> Float[Tensor, "n_rows embed_dim length"]:
+    """Stretch piece `i` of a filter by linear interpolation, so that it is as long as all before it."""
+    return F.interpolate(piece, scale_factor=2 ** max(i - 1, 0), mode="linear")
+
+
+def decays(
+    multiplier: Float[Tensor, "1 embed_dim 1"], n_pieces: int
+) -> Float[Tensor, "1 embed_dim n_pieces"]:
+    """Weight of every piece: `multiplier` times that of the next one."""
+    return multiplier ** torch.arange(n_pieces - 1, -1, -1, device=multiplier.device)
+
+
+def fast_length(n: int) -> int:
+    """Find the next length from `n` on that an FFT is fast for: no prime factor above 5."""
+    while True:
+        rest = n
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return n
+        n += 1
+
+
+class WindowAttention(nn.Module):
+    """Multi-head attention of every token to its neighbours."""
+
+    def __init__(self, embed_dim: int, window_size: int, drop_prob: float) -> None:
+        super().__init__()
+        check_window_size(window_size)
+        if embed_dim % N_HEADS:
+            raise ValueError(
+                f"res_channels must be even, so that {N_HEADS} heads share twice as many features, "
+                f"got {embed_dim // 2}."
+            )
+        self.window_size = window_size
+        self.drop_prob = drop_prob
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * embed_dim, embed_dim))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * embed_dim))
+        self.out_proj = nn.Linear(embed_dim, embed_dim)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        """Let every token read from its window."""
+        heads = self.attend_to_itself(tokens) if self.window_size == 1 else self.attend(tokens)
+        return pointwise(heads, self.out_proj.weight, self.out_proj.bias)
+
+    def attend(self, tokens: Tokens) -> Tokens:
+        """Average the values of the window."""
+        drop_prob = self.drop_prob if self.training else 0.0
+        qkv = pointwise(tokens, self.in_proj_weight, self.in_proj_bias)  # (batch, 3 * embed_dim, n_tokens)
+        qkv = qkv.unflatten(1, (3, N_HEADS, -1))  # (batch, 3, n_heads, head_dim, n_tokens)
+        q, k, v = qkv.transpose(-2, -1).unbind(1)  # each (batch, n_heads, n_tokens, head_dim)
+        # Windows wider than this see the same tokens.
+        window_size = min(self.window_size, 2 * tokens.shape[-1] - 1)
+        heads = banded_attention(q, k, v, window_size, drop_prob)  # (batch, n_heads, n_tokens, head_dim)
+        return heads.transpose(-2, -1).flatten(1, 2)  # (batch, embed_dim, n_tokens)
+
+    def attend_to_itself(self, tokens: Tokens) -> Tokens:
+        """Take the token's own value: a window of one has one weight, and softmax makes it 1."""
+        embed_dim = tokens.shape[1]
+        values = pointwise(tokens, self.in_proj_weight[2 * embed_dim :], self.in_proj_bias[2 * embed_dim :])
+        if not self.training or not self.drop_prob:
+            return values
+        weights = torch.ones_like(values[:, :N_HEADS])  # (batch, n_heads, n_tokens)
+        weights = F.dropout(weights, self.drop_prob).unsqueeze(2)  # (batch, n_heads, 1, n_tokens)
+        return (values.unflatten(1, (N_HEADS, -1)) * weights).flatten(1, 2)  # (batch, embed_dim, n_tokens)
+
+
+class WeightNormConv1d(nn.Module):
+    """Convolution whose weight is a direction, ``original1``, and a length, ``original0``.
+
+    References
+    ----------
+    Salimans and Kingma (2016), Weight normalization, equation 2.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        super().__init__()
+        conv = nn.Conv1d(in_channels, out_channels, kernel_size)
+        weight = conv.weight.detach()  # (out_channels, in_channels, kernel_size)
+        length = weight.norm(dim=(1, 2), keepdim=True)  # (out_channels, 1, 1)
+        self.bias = conv.bias
+        self.parametrizations = nn.Module()
+        self.parametrizations.weight = nn.ParameterDict(
+            {"original0": length, "original1": nn.init.kaiming_normal_(weight)}
+        )
+
+    def forward(
+        self, x: Float[Tensor, "batch in_channels n_tokens"]
+    ) -> Float[Tensor, "batch out_channels n_tokens"]:
+        """Convolve; the sequence keeps its length."""
+        length, direction = (
+            self.parametrizations.weight["original0"],
+            self.parametrizations.weight["original1"],
+        )
+        weight = direction * (length / direction.norm(dim=(1, 2), keepdim=True))
+        return F.conv1d(x, weight, self.bias, padding="same")
+
+
+def measure_filter_norms(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Measure the norms of global filters that come without one, from the filters themselves."""
+    measured = {}
+    for name in [name for name in state_dict if name.endswith(".multiplier")]:
+        conv = name.removesuffix("multiplier")
+        known = state_dict.get(f"{conv}kernel_norm_initialized", f"{conv}kernel_norm" in state_dict)
+        n_pieces = sum(key.startswith(f"{conv}kernel_list.") for key in state_dict)
+        pieces = [state_dict.get(f"{conv}kernel_list.{i}") for i in range(n_pieces)]
+        if known or not pieces or any(piece is None for piece in pieces):
+            continue
+        precise = torch.promote_types(pieces[0].dtype, torch.float32)
+        filters = build_filters([piece.to(precise) for piece in pieces], state_dict[name].to(precise))
+        measured[f"{conv}kernel_norm"] = filters.norm(dim=-1, keepdim=True).to(pieces[0].dtype)
+        measured[f"{conv}kernel_norm_initialized"] = torch.tensor(True, device=filters.device)
+    return measured
+
+
+def check_patch_kernels(
+    patch_size: int, n_steps: int, refine_kernel_size: int, surroundings: tuple[int, ...]
+) -> None:
+    """Refuse kernels that leave nothing of a patch, or that have no middle."""
+    if n_steps < 1:
+        raise ValueError(
+            f"proj_kernel_size leaves nothing of a patch of {patch_size} samples. "
+            "Use longer patches, a smaller kernel or more proj_padding."
+        )
+    for argument, sizes in (("proj_refine_kernel", (refine_kernel_size,)), ("pos_kernel", surroundings)):
+        if any(size < 1 or size % 2 == 0 for size in sizes):
+            raise ValueError(f"{argument} must be odd, so that its input keeps its size, got {sizes}. Add 1.")
+
+
+def pointwise(
+    x: Float[Tensor, "batch in_features n_tokens"],
+    weight: Float[Tensor, "out_features in_features"],
+    bias: Float[Tensor, "out_features"],
+) -> Float[Tensor, "batch out_features n_tokens"]:
+    """Apply a linear layer to the features of every token."""
+    return F.conv1d(x, weight.unsqueeze(-1), bias)
+
+
+def named(conv: nn.Module) -> nn.Sequential:
+    """Put a convolution one level deeper, where published weights name it."""
+    return nn.Sequential(OrderedDict(conv=conv))
+
+
+# Names in the authors' checkpoint, which was saved from DataParallel, and names here.
+PUBLISHED_NAMES = (
+    (r"^module\.", ""),
+    (r"\.S41\.", ".sgconv."),
+    (r"\.sn\.", ".rms_norm."),
+    (r"\.D$", ".skip_weight"),
+    (r"\.kernel_list\.(\d+)\.kernel$", r".kernel_list.\1"),
+    (r"\.weight_g$", ".parametrizations.weight.original0"),
+    (r"\.weight_v$", ".parametrizations.weight.original1"),
+)

@@ -1,0 +1,433 @@
+"""EEG-DINO: a transformer encoder for EEG, trained by hierarchical self-distillation.
+
+Source: Wang et al. (2025), EEG-DINO: learning EEG foundation models via hierarchical self-distillation,
+MICCAI. This file holds the encoder and its classification head. Shapes use these names throughout:
+
+    batch       windows in a batch
+    n_chans     EEG channels
+    n_times     samples of a window
+    n_patches   patches of one channel
+    patch_size  samples of one patch
+    n_tokens    tokens of a window: n_chans * n_patches patches, and the summary tokens once inserted
+    embed_dim   width of a token
+    head_dim    width of one attention head
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from eeglab_models.models.attention import Attend
+from eeglab_models.models.base import EEGModel
+from eeglab_models.models.contract import TEMPLE_CHANNELS, Contract
+from eeglab_models.models.patching import amplitude_spectrum, cut_patches, warn_about_tail
+from eeglab_models.models.regularization import DropPath
+
+__all__ = ["EEGDINO", "EEGDINO_CONFIGS"]
+
+# One convolution: (out_channels, kernel_size, stride, padding, (n_groups, n_normalised_channels)).
+ConvConfig = Sequence[int | Sequence[int]]
+Tokens = Float[Tensor, "batch n_tokens embed_dim"]
+PatchTokens = Float[Tensor, "batch n_chans n_patches embed_dim"]
+
+
+class EEGDINO(EEGModel):
+    """EEG-DINO encoder with a classification head.
+
+    Windows are cut into patches of one second. Every patch becomes a token from its samples and its
+    spectrum; the token then learns which channel it comes from and what surrounds it in time. A
+    transformer relates all tokens of the window, and summary tokens that join after the first layers
+    collect what the window is about.
+
+    Parameters
+    ----------
+    n_outputs : int
+        Number of outputs; for classification the number of classes. Not needed with
+        `return_encoder_output`.
+    n_chans : int
+        Number of EEG channels, at most `n_channel_embeddings`. Channel i takes slot i of the channel
+        embedding, so the order of the channels matters to published weights.
+    chs_info : list of dict
+        One dictionary per channel, as in ``mne.Info["chs"]``. Gives `n_chans`.
+    n_times : int
+        Samples of a window. Windows that do not fill the last patch are padded with zeros.
+    input_window_seconds : float
+        Length of a window in seconds. With `sfreq`, gives `n_times`.
+    sfreq : float
+        Sampling frequency in Hz; the published weights expect 200 Hz.
+    patch_size : int
+        Samples of one patch; 200 in the published weights, one second.
+    n_layer : int
+        Number of transformer layers.
+    nhead : int
+        Number of attention heads.
+    dim_feedforward : int
+        Hidden width of the feed-forward networks.
+    channels_kernel_stride_padding_norm : sequence of tuple
+        Convolutions of the patch embedding, as (out_channels, kernel_size, stride, padding, (groups,
+        channels of the group norm)) each. They determine `emb_dim`, the width of a token.
+    n_channel_embeddings : int
+        Number of slots for channels; 19 in the published weights.
+    n_global_tokens : int
+        Number of summary tokens.
+    global_token_layer : int
+        Layer, counted from 1, after which the summary tokens join.
+    activation : type of torch.nn.Module
+        Activation of the feed-forward networks and of the head.
+    patch_activation : type of torch.nn.Module
+        Activation of the patch embedding.
+    drop_prob : float
+        Probability of dropping an attention weight, an activation or, while training, a branch.
+    return_features : bool
+        Return the features instead of the logits, as ``forward(x, return_features=True)`` does.
+    return_encoder_output : bool
+        Build no head and return the mean of the patch tokens instead.
+
+    Attributes
+    ----------
+    emb_dim : int
+        Width of a token.
+
+    Raises
+    ------
+    ValueError
+        If signal arguments are missing or contradict each other, if there are more channels than slots,
+        or if the summary tokens cannot be placed.
+
+    Notes
+    -----
+    The published weights expect microvolts divided by 100, and the model does not rescale its input.
+
+    References
+    ----------
+    Wang et al. (2025), EEG-DINO, MICCAI, section 2: time-frequency embedding, decoupled positional
+    embedding, global tokens. `n_global_tokens` are summary tokens in this package's terms. The embedding
+    of a patch is that of Wang et al. (2025), CBraMod, ICLR, section 2.2.
+    """
+
+    contract: ClassVar[Contract] = Contract(
+        sfreq=200.0,
+        unit="µV/100",
+        scale=0.01,
+        reference="any",
+        ch_names=TEMPLE_CHANNELS,
+        source="Published model card for rate and scale. The order of the channels is not published; this "
+        "one follows from the preprocessing that the authors cite.",
+    )
+
+    def __init__(
+        self,
+        n_outputs: int | None = None,
+        n_chans: int | None = None,
+        chs_info: list[dict[str, Any]] | None = None,
+        n_times: int | None = None,
+        input_window_seconds: float | None = None,
+        sfreq: float | None = None,
+        patch_size: int = 200,
+        n_layer: int = 12,
+        nhead: int = 8,
+        dim_feedforward: int = 512,
+        channels_kernel_stride_padding_norm: Sequence[ConvConfig] = (
+            (25, 49, 25, 24, (5, 25)),
+            (25, 3, 1, 1, (5, 25)),
+            (25, 3, 1, 1, (5, 25)),
+        ),
+        n_channel_embeddings: int = 19,
+        n_global_tokens: int = 1,
+        global_token_layer: int = 1,
+        activation: type[nn.Module] = nn.GELU,
+        patch_activation: type[nn.Module] = nn.GELU,
+        drop_prob: float = 0.1,
+        return_features: bool = False,
+        return_encoder_output: bool = False,
+    ) -> None:
+        super().__init__(locals())
+        check_channels(self.n_chans, n_channel_embeddings)
+        warn_about_tail(self.n_times, patch_size, "padded with zeros")
+        if n_global_tokens < 1:
+            raise ValueError(f"n_global_tokens must be at least 1, got {n_global_tokens}.")
+        if not 1 <= global_token_layer <= n_layer:
+            raise ValueError(
+                f"global_token_layer must be one of the layers 1 to {n_layer}, got {global_token_layer}."
+            )
+        self.patch_size = patch_size
+        self.n_summary_tokens = n_global_tokens
+        self.n_layers_before_summary = global_token_layer
+        self.activation = activation
+        self.return_features = return_features
+        self.return_encoder_output = return_encoder_output
+
+        self.patch_embedding = PatchEmbedding(
+            patch_size, channels_kernel_stride_padding_norm, n_channel_embeddings, patch_activation, drop_prob
+        )
+        self.emb_dim = self.patch_embedding.embed_dim
+        self.global_tokens = nn.Parameter(torch.empty(1, n_global_tokens, self.emb_dim))
+        self.encoder_layers = nn.ModuleList(
+            EncoderLayer(self.emb_dim, nhead, dim_feedforward, activation, drop_prob) for _ in range(n_layer)
+        )
+        self.final_layer = self.build_head()
+        nn.init.trunc_normal_(self.global_tokens, std=0.02)
+
+    def build_head(self) -> nn.Module:
+        """Build a fresh classification head, or none for `return_encoder_output`."""
+        if self.return_encoder_output:
+            return nn.Identity()
+        return ClassificationHead(self.emb_dim, self.n_outputs, self.activation)
+
+    def reset_head(self, n_outputs: int) -> None:
+        """Replace the head by a fresh one; a model without a head becomes a classifier.
+
+        Parameters
+        ----------
+        n_outputs : int
+            Number of outputs of the new head.
+
+        Raises
+        ------
+        ValueError
+            If `n_outputs` is not positive.
+        """
+        self.return_encoder_output = self.arguments["return_encoder_output"] = False
+        super().reset_head(n_outputs)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch n_chans n_times"],
+        return_features: bool | None = None,
+    ) -> Tensor | dict[str, Tensor]:
+        """Classify windows, or describe them.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (batch, n_chans, n_times)
+            EEG in microvolts divided by 100, sampled at `sfreq` Hz. Windows of any length are accepted;
+            an incomplete last patch is padded with zeros.
+        return_features : bool or None
+            Return features; None means what the constructor was told.
+
+        Returns
+        -------
+        output : torch.Tensor or dict of torch.Tensor
+            Logits, shape (batch, n_outputs); with `return_encoder_output`, the mean patch token, shape
+            (batch, emb_dim); with features, a dictionary of ``"features"``, the patch tokens, shape
+            (batch, n_chans * n_patches, emb_dim), and ``"cls_token"``, the mean summary token, shape
+            (batch, emb_dim).
+
+        Raises
+        ------
+        ValueError
+            If the number of channels is not that of the model.
+        """
+        self.check_input(x, n_times_least=1)
+        x = F.pad(x, (0, -x.shape[-1] % self.patch_size))  # (batch, n_chans, n_patches * patch_size)
+        patches = cut_patches(x, self.patch_size)  # (batch, n_chans, n_patches, patch_size)
+        tokens = self.patch_embedding(patches)  # (batch, n_chans, n_patches, embed_dim)
+        n_chans = tokens.shape[1]
+        tokens = tokens.flatten(1, 2)  # (batch, n_tokens, embed_dim)
+
+        for layer in self.encoder_layers[: self.n_layers_before_summary]:
+            tokens = layer(tokens)
+        summary = self.global_tokens.expand(x.shape[0], -1, -1)  # (batch, n_summary_tokens, embed_dim)
+        tokens = torch.cat([summary, tokens], dim=1)  # (batch, n_summary_tokens + n_tokens, embed_dim)
+        for layer in self.encoder_layers[self.n_layers_before_summary :]:
+            tokens = layer(tokens)
+
+        summary = tokens[:, : self.n_summary_tokens]  # (batch, n_summary_tokens, embed_dim)
+        tokens = tokens[:, self.n_summary_tokens :]  # (batch, n_tokens, embed_dim)
+        if self.return_features if return_features is None else return_features:
+            return {"features": tokens, "cls_token": summary.mean(dim=1)}
+        if self.return_encoder_output:
+            return tokens.mean(dim=1)  # (batch, embed_dim)
+        return self.final_layer(tokens.unflatten(1, (n_chans, -1)))  # (batch, n_outputs)
+
+
+class PatchEmbedding(nn.Module):
+    """Turn every patch into a token: what its samples and its spectrum say, which channel, which moment."""
+
+    def __init__(
+        self,
+        patch_size: int,
+        convs: Sequence[ConvConfig],
+        n_slots: int,
+        activation: type[nn.Module],
+        drop_prob: float,
+    ) -> None:
+        super().__init__()
+        in_channels, n_steps = 1, patch_size
+        layers: list[nn.Module] = []
+        for out_channels, kernel_size, stride, padding, norm in convs:
+            conv = nn.Conv2d(in_channels, out_channels, (1, kernel_size), (1, stride), (0, padding))
+            layers += [conv, nn.GroupNorm(*norm), activation()]
+            in_channels, n_steps = out_channels, (n_steps + 2 * padding - kernel_size) // stride + 1
+        if n_steps < 1:
+            raise ValueError(
+                f"The convolutions leave nothing of a patch of {patch_size} samples. "
+                "Use longer patches, smaller kernels or more padding."
+            )
+        self.embed_dim = in_channels * n_steps
+        self.proj_in = nn.Sequential(*layers)
+        self.spectral_proj = nn.Sequential(
+            nn.Linear(patch_size // 2 + 1, self.embed_dim), nn.Dropout(drop_prob)
+        )
+        self.channel_embedding = nn.Linear(n_slots, self.embed_dim)
+        self.time_encoding = nn.Sequential(
+            nn.Conv2d(self.embed_dim, self.embed_dim, (1, 5), padding=(0, 2), groups=self.embed_dim)
+        )
+
+    def forward(self, patches: Float[Tensor, "batch n_chans n_patches patch_size"]) -> PatchTokens:
+        """Embed the patches."""
+        n_chans = patches.shape[1]
+        rows = patches.flatten(1, 2).unsqueeze(1)  # (batch, 1, n_chans * n_patches, patch_size)
+        maps = self.proj_in(rows)  # (batch, n_maps, n_chans * n_patches, n_steps)
+        maps = maps.unflatten(2, (n_chans, -1))  # (batch, n_maps, n_chans, n_patches, n_steps)
+        time = maps.permute(0, 2, 3, 1, 4).flatten(3)  # (batch, n_chans, n_patches, embed_dim)
+        spectrum = amplitude_spectrum(patches).to(time.dtype)  # (batch, n_chans, n_patches, n_freqs)
+        tokens = time + self.spectral_proj(spectrum)  # (batch, n_chans, n_patches, embed_dim)
+
+        # A linear map of a one-hot channel is a column of its weights.
+        slots = self.channel_embedding.weight[:, :n_chans].T + self.channel_embedding.bias
+        tokens = tokens + slots.unsqueeze(1)  # slots: (n_chans, 1, embed_dim)
+        surroundings = self.time_encoding(
+            tokens.permute(0, 3, 1, 2)
+        )  # (batch, embed_dim, n_chans, n_patches)
+        return tokens + surroundings.permute(0, 2, 3, 1)  # (batch, n_chans, n_patches, embed_dim)
+
+
+class EncoderLayer(nn.Module):
+    """One pre-norm transformer layer: tokens exchange information, then each is refined."""
+
+    def __init__(
+        self, embed_dim: int, n_heads: int, hidden_dim: int, activation: type[nn.Module], drop_prob: float
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(embed_dim)
+        self.attn = SelfAttention(embed_dim, n_heads, drop_prob)
+        self.norm2 = nn.LayerNorm(embed_dim)
+        self.mlp = FeedForward(embed_dim, hidden_dim, activation, drop_prob)
+        self.drop_path = DropPath(drop_prob)
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        """Refine the tokens; the shape stays."""
+        tokens = tokens + self.drop_path(self.attn(self.norm1(tokens)))
+        return tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with biases on queries and values only."""
+
+    def __init__(self, embed_dim: int, n_heads: int, drop_prob: float) -> None:
+        super().__init__()
+        if not 1 <= n_heads <= embed_dim:
+            raise ValueError(
+                f"nhead must lie between 1 and the token width {embed_dim}, got {n_heads}. "
+                "The published models use 8."
+            )
+        inner_dim = embed_dim // n_heads * n_heads
+        self.n_heads = n_heads
+        self.qkv = nn.Linear(embed_dim, 3 * inner_dim, bias=False)
+        # A key bias would raise all scores of a query alike, and softmax ignores that.
+        self.q_bias = nn.Parameter(torch.zeros(inner_dim))
+        self.v_bias = nn.Parameter(torch.zeros(inner_dim))
+        self.attend = Attend(drop_prob)
+        self.proj = nn.Linear(inner_dim, embed_dim)
+        self.proj_drop = nn.Dropout(drop_prob)
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        """Let every token read from all others."""
+        bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        qkv = F.linear(tokens, self.qkv.weight, bias)  # (batch, n_tokens, 3 * n_heads * head_dim)
+        qkv = qkv.unflatten(-1, (3, self.n_heads, -1))  # (batch, n_tokens, 3, n_heads, head_dim)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, n_heads, n_tokens, head_dim)
+        heads = self.attend(q, k, v)  # (batch, n_heads, n_tokens, head_dim)
+        heads = heads.transpose(1, 2).flatten(2)  # (batch, n_tokens, n_heads * head_dim)
+        return self.proj_drop(self.proj(heads))  # (batch, n_tokens, embed_dim)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers that refine every token on its own."""
+
+    def __init__(
+        self, embed_dim: int, hidden_dim: int, activation: type[nn.Module], drop_prob: float
+    ) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(embed_dim, hidden_dim)
+        self.act = activation()
+        self.fc2 = nn.Linear(hidden_dim, embed_dim)
+        self.drop = nn.Dropout(drop_prob)
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        """Refine the tokens; the shape stays."""
+        hidden = self.act(self.fc1(tokens))  # (batch, n_tokens, hidden_dim)
+        return self.drop(self.fc2(hidden))  # (batch, n_tokens, embed_dim)
+
+
+class ClassificationHead(nn.Module):
+    """Average the patch tokens over channels, then over time, and classify the window."""
+
+    def __init__(self, embed_dim: int, n_outputs: int, activation: type[nn.Module]) -> None:
+        super().__init__()
+        self.token_proj = nn.Sequential(nn.Linear(embed_dim, embed_dim), activation())
+        self.time_proj = nn.Sequential(nn.Linear(embed_dim, embed_dim), activation())
+        self.classifier = nn.Sequential(
+            nn.Linear(embed_dim, embed_dim // 2),
+            activation(),
+            nn.Dropout(0.5),
+            nn.Linear(embed_dim // 2, embed_dim // 4),
+            activation(),
+            nn.Dropout(0.3),
+            nn.Linear(embed_dim // 4, n_outputs),
+        )
+
+    def forward(self, tokens: PatchTokens) -> Float[Tensor, "batch n_outputs"]:
+        """Classify windows by their patch tokens."""
+        moments = self.token_proj(tokens).mean(dim=1)  # (batch, n_patches, embed_dim)
+        window = self.time_proj(moments).mean(dim=1)  # (batch, embed_dim)
+        return self.classifier(window)  # (batch, n_outputs)
+
+
+def check_channels(n_chans: int, n_slots: int) -> None:
+    """Refuse more channels than the channel embedding has slots."""
+    if n_chans > n_slots:
+        raise ValueError(
+            f"EEGDINO has {n_slots} channel slots, got {n_chans} channels. "
+            f"Pass n_channel_embeddings={n_chans}, or pick {n_slots} channels of the 10-20 system."
+        )
+
+
+# Small and medium have published weights.
+EEGDINO_CONFIGS: dict[str, dict[str, Any]] = {
+    "small": {
+        "n_layer": 12,
+        "nhead": 8,
+        "dim_feedforward": 512,
+        "channels_kernel_stride_padding_norm": (
+            (25, 49, 25, 24, (5, 25)),
+            (25, 3, 1, 1, (5, 25)),
+            (25, 3, 1, 1, (5, 25)),
+        ),
+    },
+    "medium": {
+        "n_layer": 16,
+        "nhead": 8,
+        "dim_feedforward": 1024,
+        "channels_kernel_stride_padding_norm": (
+            (64, 49, 25, 24, (8, 64)),
+            (128, 3, 1, 1, (8, 128)),
+            (64, 3, 1, 1, (8, 64)),
+        ),
+    },
+    "large": {
+        "n_layer": 24,
+        "nhead": 8,
+        "dim_feedforward": 2048,
+        "channels_kernel_stride_padding_norm": (
+            (128, 49, 25, 24, (16, 128)),
+            (256, 3, 1, 1, (16, 256)),
+            (128, 3, 1, 1, (16, 128)),
+        ),
+    },
+}

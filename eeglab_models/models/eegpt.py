@@ -1,0 +1,666 @@
+"""EEGPT: a transformer encoder for EEG, trained by aligning and reconstructing masked patches.
+
+Source: Wang et al. (2024), EEGPT: pretrained transformer for universal and reliable representation of EEG
+signals, NeurIPS. This file holds the encoder and the probe that classifies with it. Shapes use these names
+throughout:
+
+    batch             windows in a batch
+    n_chans           EEG channels
+    n_times           samples of a window
+    n_patches         patches of one channel, one for every moment of the window
+    patch_size        samples of one patch
+    n_summary_tokens  learned tokens that summarise a moment
+    n_moments         moments of all windows: batch * n_patches
+    n_tokens          tokens of a moment: one per channel, then the summary tokens
+    embed_dim         width of a token
+    head_dim          width of one attention head
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from eeglab_models.models.attention import Attend
+from eeglab_models.models.base import LAYER_CLASSES, EEGModel
+from eeglab_models.models.regularization import DropPath, limit_norm
+
+__all__ = ["EEGPT", "EEGPT_19_CHANNELS", "EEGPT_CHANNELS", "PatchEmbed", "PatchNormEmbed"]
+
+Windows = Float[Tensor, "batch n_chans n_times"]
+Patches = Float[Tensor, "batch n_patches n_chans patch_size"]
+PatchTokens = Float[Tensor, "batch n_patches n_chans embed_dim"]
+SummaryTokens = Float[Tensor, "batch n_patches n_summary_tokens embed_dim"]
+Tokens = Float[Tensor, "n_moments n_tokens embed_dim"]
+
+
+class EEGPT(EEGModel):
+    """EEGPT encoder with a probe for classification.
+
+    Windows are cut into moments, a quarter of a second in the published weights. A patch is what one
+    channel does in one moment; it becomes a token from its samples and from the name of its channel. A
+    transformer relates the patches of a moment to each other and to a few learned summary tokens, which
+    collect what the moment is about. Every moment is encoded on its own; only the probe sees their order.
+
+    Parameters
+    ----------
+    n_outputs : int
+        Number of outputs; for classification the number of classes. Not needed with
+        `return_encoder_output` or `final_layer`.
+    n_chans : int
+        Number of EEG channels.
+    chs_info : list of dict
+        One dictionary per channel, as in ``mne.Info["chs"]``. Gives `n_chans`, and with
+        ``chan_proj_type="none"`` the names of the channels, of which `EEGPT_CHANNELS` are known.
+    n_times : int
+        Samples of a window. Windows that do not fill the last patch are padded with zeros.
+    input_window_seconds : float
+        Length of a window in seconds. With `sfreq`, gives `n_times`.
+    sfreq : float
+        Sampling frequency in Hz; the published weights expect 256 Hz.
+    patch_size : int
+        Samples of one patch; 64 in the published weights.
+    patch_stride : int or None
+        Samples from the start of one patch to the start of the next. None means `patch_size`, patches that
+        do not overlap, as in pre-training.
+    embed_num : int
+        Number of summary tokens of a moment.
+    embed_dim : int
+        Width of a token, a multiple of `num_heads`.
+    depth : int
+        Number of transformer layers.
+    num_heads : int
+        Number of attention heads.
+    mlp_ratio : float
+        Hidden width of the feed-forward networks, as a multiple of `embed_dim`.
+    drop_prob : float
+        Probability of dropping an activation.
+    attn_drop_rate : float
+        Probability of dropping an attention weight.
+    drop_path_rate : float
+        Probability of dropping, while training, a branch of the last layer; it grows linearly from zero at
+        the first layer.
+    init_std : float
+        Standard deviation of the encoder's initial weights.
+    qkv_bias : bool
+        Give queries, keys and values a bias.
+    patch_module : type or None
+        How a patch becomes a token: `PatchEmbed`, which None means, `PatchNormEmbed` or a class derived
+        from them.
+    norm_layer : callable or None
+        Class of the normalisation layers, called with `embed_dim`. None means ``torch.nn.LayerNorm`` with
+        `layer_norm_eps`.
+    layer_norm_eps : float
+        Added to variances in the default normalisation layers.
+    return_encoder_output : bool
+        Build no head and return the summary tokens instead.
+    chan_proj_type : {"conv1d_constraint", "linear", "none"}
+        How a window's channels become those of the encoder: mixed into the 19 channels
+        `EEGPT_19_CHANNELS`, with or without a limit on the weights, or as they are.
+    n_chans_target : int
+        Number of channels to mix into: 19. Of no effect with ``chan_proj_type="none"``.
+    chan_conv_max_norm : float
+        Largest norm of the weights that mix one channel, for ``chan_proj_type="conv1d_constraint"``.
+    final_layer : callable or None
+        Class of a head of your own, called without arguments: it reads flat summary tokens, shape
+        (batch, n_patches * embed_num * embed_dim). None means `Probe`.
+
+    Raises
+    ------
+    ValueError
+        If signal arguments are missing or contradict each other, if a window is shorter than a patch, or
+        if an option is none of those above.
+    TypeError
+        If a layer is given instead of its class.
+
+    Notes
+    -----
+    The published weights expect average-referenced EEG in millivolts, and the model does not rescale its
+    input.
+
+    References
+    ----------
+    Wang et al. (2024), EEGPT, NeurIPS, section 2.2: local spatio-temporal embedding, encoder; section 2.3:
+    linear probing. `embed_num` is the paper's S, the number of summary tokens.
+    """
+
+    task_modules = ("final_layer", "chan_proj")
+    derived_modules = ("chans_id",)
+    # `target_encoder` is the moving average of `encoder`, and the one to use after pre-training.
+    pretraining_modules = ("encoder", "predictor", "reconstructor")
+
+    def __init__(
+        self,
+        n_outputs: int | None = None,
+        n_chans: int | None = None,
+        chs_info: list[dict[str, Any]] | None = None,
+        n_times: int | None = None,
+        input_window_seconds: float | None = None,
+        sfreq: float | None = None,
+        patch_size: int = 64,
+        patch_stride: int | None = 32,
+        embed_num: int = 4,
+        embed_dim: int = 512,
+        depth: int = 8,
+        num_heads: int = 8,
+        mlp_ratio: float = 4.0,
+        drop_prob: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        init_std: float = 0.02,
+        qkv_bias: bool = True,
+        patch_module: type[nn.Module] | None = None,
+        norm_layer: Callable[[int], nn.Module] | None = None,
+        layer_norm_eps: float = 1e-6,
+        return_encoder_output: bool = False,
+        chan_proj_type: Literal["conv1d_constraint", "linear", "none"] = "conv1d_constraint",
+        n_chans_target: int = 19,
+        chan_conv_max_norm: float = 1.0,
+        final_layer: Callable[[], nn.Module] | None = None,
+    ) -> None:
+        super().__init__(locals())
+        check_options(self.arguments)
+        self.patch_size = patch_size
+        self.patch_stride = patch_size if patch_stride is None else patch_stride
+        self.n_summary_tokens = embed_num
+        self.embed_dim = embed_dim
+        self.return_encoder_output = return_encoder_output
+        check_window(self.n_times, self.patch_size, self.patch_stride)
+
+        if chan_proj_type == "none":
+            self.chan_proj = nn.Identity()
+            names = None if self._chs_info is None else [channel["ch_name"] for channel in self._chs_info]
+            chans_id = look_up_channels(names, self.n_chans)
+        else:
+            max_norm = chan_conv_max_norm if chan_proj_type == "conv1d_constraint" else None
+            self.chan_proj = ChannelProjection(self.n_chans, n_chans_target, max_norm)
+            chans_id = look_up_channels(EEGPT_19_CHANNELS, n_chans_target)
+        self.register_buffer("chans_id", chans_id)
+        self.target_encoder = Encoder(
+            patch_embed=(patch_module or PatchEmbed)(patch_size, embed_dim),
+            # Channels of unknown name take the row of their position, so every position has one.
+            n_channel_names=max(len(EEGPT_CHANNELS), chans_id.numel()),
+            n_summary_tokens=embed_num,
+            embed_dim=embed_dim,
+            n_layers=depth,
+            n_heads=num_heads,
+            hidden_dim=max(1, int(embed_dim * mlp_ratio)),
+            qkv_bias=qkv_bias,
+            norm_layer=norm_layer or partial(nn.LayerNorm, eps=layer_norm_eps),
+            drop_probs=(drop_prob, attn_drop_rate, drop_path_rate),
+            init_std=init_std,
+        )
+        self.final_layer = self.build_head()
+
+    @property
+    def n_patches(self) -> int:
+        """Number of patches of one channel in a window of `n_times` samples."""
+        return count_patches(self.n_times, self.patch_size, self.patch_stride)
+
+    def get_probe_params(self) -> dict[str, int]:
+        """Get the sizes that a probe of the summary tokens needs.
+
+        Returns
+        -------
+        sizes : dict of int
+            `n_patches`, `embed_num` and `embed_dim`.
+        """
+        return {
+            "n_patches": self.n_patches,
+            "embed_num": self.n_summary_tokens,
+            "embed_dim": self.embed_dim,
+        }
+
+    def build_head(self) -> nn.Module:
+        """Build a fresh head: `Probe`, the caller's own, or none for `return_encoder_output`."""
+        final_layer = self.arguments["final_layer"]
+        if self.return_encoder_output:
+            return nn.Identity()
+        if final_layer is not None:
+            return nn.Sequential(nn.Flatten(1), final_layer())
+        return Probe(self.n_patches, self.n_summary_tokens * self.embed_dim, self.n_outputs)
+
+    def reset_head(self, n_outputs: int) -> None:
+        """Replace the head by a fresh `Probe`; a model without a head becomes a classifier.
+
+        Parameters
+        ----------
+        n_outputs : int
+            Number of outputs of the new head.
+
+        Raises
+        ------
+        ValueError
+            If `n_outputs` is not positive.
+        """
+        self.return_encoder_output = False
+        self.arguments |= {"return_encoder_output": False, "final_layer": None}
+        super().reset_head(n_outputs)
+
+    def forward(self, x: Windows, return_features: bool = False) -> Tensor | dict[str, Tensor | None]:
+        """Classify windows, or describe them.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (batch, n_chans, n_times)
+            EEG in millivolts, average-referenced, sampled at `sfreq` Hz. Windows of any length can be
+            described, but a head classifies windows of `n_times` samples.
+        return_features : bool
+            Return features.
+
+        Returns
+        -------
+        output : torch.Tensor or dict of torch.Tensor
+            Logits, shape (batch, n_outputs); with `return_encoder_output`, the summary tokens, shape
+            (batch, n_patches, embed_num, embed_dim); with features, a dictionary of ``"features"``, the
+            summary tokens of a moment side by side, shape (batch, n_patches, embed_num * embed_dim), and
+            ``"cls_token"``, which EEGPT does not have: None.
+
+        Raises
+        ------
+        ValueError
+            If the number of channels is not that of the model, if a window is shorter than a patch, or if
+            its length does not fit the head.
+        """
+        self.check_input(x, n_times_least=self.patch_size)
+        described = return_features or self.return_encoder_output
+        if not described and count_patches(x.shape[2], self.patch_size, self.patch_stride) != self.n_patches:
+            raise ValueError(
+                f"The head of EEGPT was built for windows of {self.n_times} samples, got {x.shape[2]}. "
+                f"Build it with n_times={x.shape[2]}, or ask for return_features=True."
+            )
+        x = self.chan_proj(x)  # (batch, n_chans, n_times), n_chans as the encoder reads them
+        patches = cut_moments(x, self.patch_size, self.patch_stride)
+        # patches: (batch, n_patches, n_chans, patch_size)
+        summary = self.target_encoder(patches, self.chans_id)
+        # summary: (batch, n_patches, n_summary_tokens, embed_dim)
+        if return_features:
+            return {"features": summary.flatten(2), "cls_token": None}
+        return self.final_layer(summary)  # (batch, n_outputs)
+
+
+class ChannelProjection(nn.Module):
+    """Mix the channels of a recording into those that the encoder knows."""
+
+    def __init__(self, n_chans: int, n_chans_target: int, max_norm: float | None) -> None:
+        super().__init__()
+        if max_norm is None:
+            self.proj = nn.Linear(n_chans, n_chans_target)
+        else:
+            # Published weights have the shape of a convolution over one sample.
+            self.proj = MaxNormLinear(nn.Conv1d(n_chans, n_chans_target, kernel_size=1), max_norm)
+
+    def forward(self, x: Windows) -> Float[Tensor, "batch n_chans_target n_times"]:
+        """Mix the channels, the same way in every sample."""
+        return self.proj(x.mT).mT  # (batch, n_chans_target, n_times)
+
+
+class Encoder(nn.Module):
+    """Describe every moment by a few summary tokens, from the patches of all channels."""
+
+    def __init__(
+        self,
+        patch_embed: nn.Module,
+        n_channel_names: int,
+        n_summary_tokens: int,
+        embed_dim: int,
+        n_layers: int,
+        n_heads: int,
+        hidden_dim: int,
+        qkv_bias: bool,
+        norm_layer: Callable[[int], nn.Module],
+        drop_probs: tuple[float, float, float],
+        init_std: float,
+    ) -> None:
+        super().__init__()
+        drop_prob, attn_drop_prob, drop_path_prob = drop_probs
+        self.patch_embed = patch_embed
+        self.chan_embed = nn.Embedding(n_channel_names, embed_dim)
+        drop_path_probs = [drop_path_prob * i / max(n_layers - 1, 1) for i in range(n_layers)]
+        self.blocks = nn.ModuleList(
+            EncoderLayer(embed_dim, n_heads, hidden_dim, qkv_bias, norm_layer, drop_prob, attn_drop_prob, p)
+            for p in drop_path_probs
+        )
+        self.norm = norm_layer(embed_dim)
+        self.summary_token = nn.Parameter(torch.empty(1, n_summary_tokens, embed_dim))
+        self.reset_parameters(init_std)
+
+    @torch.no_grad()
+    def reset_parameters(self, std: float) -> None:
+        """Draw initial weights; deeper layers begin as smaller changes to their tokens."""
+        nn.init.trunc_normal_(self.summary_token, std=std)
+        nn.init.normal_(self.chan_embed.weight, std=0.02)
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                nn.init.trunc_normal_(module.weight, std=std)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for number, block in enumerate(self.blocks, start=1):
+            block.attn.proj.weight /= (2 * number) ** 0.5
+            block.mlp.fc2.weight /= (2 * number) ** 0.5
+
+    def forward(self, patches: Patches, chans_id: Int[Tensor, "*one n_chans"]) -> SummaryTokens:
+        """Summarise every moment.
+
+        Parameters
+        ----------
+        patches : torch.Tensor, shape (batch, n_patches, n_chans, patch_size)
+            Patches of all channels.
+        chans_id : torch.Tensor, shape (n_chans,) or (1, n_chans)
+            Rows of the channel embedding.
+
+        Returns
+        -------
+        summary : torch.Tensor, shape (batch, n_patches, n_summary_tokens, embed_dim)
+            Normalised summary tokens.
+        """
+        return self.summarise(self.embed(patches, chans_id))
+
+    def embed(self, patches: Patches, chans_id: Int[Tensor, "*one n_chans"]) -> PatchTokens:
+        """Turn patches into tokens: what their samples say, and which channel they come from."""
+        return self.patch_embed(patches) + self.chan_embed(chans_id)
+
+    def summarise(self, tokens: PatchTokens) -> SummaryTokens:
+        """Summarise the tokens of every moment; they may be those of a few channels only."""
+        batch, n_patches, n_chans, _ = tokens.shape
+        tokens = tokens.flatten(0, 1)  # (n_moments, n_chans, embed_dim)
+        summary = self.summary_token.expand(
+            tokens.shape[0], -1, -1
+        )  # (n_moments, n_summary_tokens, embed_dim)
+        tokens = torch.cat([tokens, summary], dim=1)  # (n_moments, n_tokens, embed_dim)
+        for block in self.blocks[:-1]:
+            tokens = block(tokens)
+        # Nothing reads the patches after the last layer, so it refines the summary tokens only.
+        summary = self.blocks[-1](tokens, n_read_only=n_chans)  # (n_moments, n_summary_tokens, embed_dim)
+        return self.norm(summary).unflatten(0, (batch, n_patches))
+
+
+class PatchEmbed(nn.Module):
+    """Turn every patch into a token by one linear map.
+
+    Parameters
+    ----------
+    patch_size : int
+        Samples of one patch.
+    embed_dim : int
+        Width of a token.
+    """
+
+    def __init__(self, patch_size: int, embed_dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(1, embed_dim, (1, patch_size))
+
+    def forward(self, patches: Patches) -> PatchTokens:
+        """Embed the patches."""
+        # Every patch is an image of its own here: torch runs this as one matrix product.
+        images = patches.reshape(
+            -1, 1, 1, patches.shape[-1]
+        )  # (batch * n_patches * n_chans, 1, 1, patch_size)
+        tokens = self.proj(images)  # (batch * n_patches * n_chans, embed_dim, 1, 1)
+        return tokens.view(*patches.shape[:-1], tokens.shape[1])  # (batch, n_patches, n_chans, embed_dim)
+
+
+class PatchNormEmbed(PatchEmbed):
+    """Turn every patch into a token by its shape alone: its mean and its amplitude are normalised away.
+
+    Parameters
+    ----------
+    patch_size : int
+        Samples of one patch.
+    embed_dim : int
+        Width of a token.
+    """
+
+    def __init__(self, patch_size: int, embed_dim: int) -> None:
+        super().__init__(patch_size, embed_dim)
+        self.proj = nn.Linear(patch_size, embed_dim)
+
+    def forward(self, patches: Patches) -> PatchTokens:
+        """Embed the patches."""
+        patches = F.layer_norm(patches, patches.shape[-1:])
+        return self.proj(patches)  # (batch, n_patches, n_chans, embed_dim)
+
+
+class EncoderLayer(nn.Module):
+    """One pre-norm transformer layer: tokens exchange information, then each is refined."""
+
+    def __init__(
+        self,
+        embed_dim: int,
+        n_heads: int,
+        hidden_dim: int,
+        qkv_bias: bool,
+        norm_layer: Callable[[int], nn.Module],
+        drop_prob: float,
+        attn_drop_prob: float,
+        drop_path_prob: float,
+    ) -> None:
+        super().__init__()
+        self.norm1 = norm_layer(embed_dim)
+        self.attn = SelfAttention(embed_dim, n_heads, qkv_bias, drop_prob, attn_drop_prob)
+        self.drop_path = DropPath(drop_path_prob)
+        self.norm2 = norm_layer(embed_dim)
+        self.mlp = FeedForward(embed_dim, hidden_dim, drop_prob)
+
+    def forward(self, tokens: Tokens, n_read_only: int = 0) -> Float[Tensor, "n_moments n_refined embed_dim"]:
+        """Refine the tokens; the first `n_read_only` are read by the others, and left out of the output."""
+        refined = tokens[:, n_read_only:]  # (n_moments, n_refined, embed_dim)
+        refined = refined + self.drop_path(self.attn(self.norm1(tokens), n_read_only))
+        return refined + self.drop_path(self.mlp(self.norm2(refined)))
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention."""
+
+    def __init__(
+        self, embed_dim: int, n_heads: int, qkv_bias: bool, drop_prob: float, attn_drop_prob: float
+    ) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.qkv = nn.Linear(embed_dim, 3 * embed_dim, bias=qkv_bias)
+        self.attend = Attend(attn_drop_prob)
+        self.proj = nn.Linear(embed_dim, embed_dim)
+        self.proj_drop = nn.Dropout(drop_prob)
+
+    def forward(self, tokens: Tokens, n_read_only: int = 0) -> Float[Tensor, "n_moments n_refined embed_dim"]:
+        """Let every token, except the first `n_read_only`, read from all."""
+        qkv = self.qkv(tokens).unflatten(
+            -1, (3, self.n_heads, -1)
+        )  # (n_moments, n_tokens, 3, n_heads, head_dim)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (n_moments, n_heads, n_tokens, head_dim)
+        heads = self.attend(q[:, :, n_read_only:], k, v)  # (n_moments, n_heads, n_refined, head_dim)
+        heads = heads.transpose(1, 2).flatten(2)  # (n_moments, n_refined, embed_dim)
+        return self.proj_drop(self.proj(heads))  # (n_moments, n_refined, embed_dim)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers that refine every token on its own."""
+
+    def __init__(self, embed_dim: int, hidden_dim: int, drop_prob: float) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(embed_dim, hidden_dim)
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(hidden_dim, embed_dim)
+        self.drop = nn.Dropout(drop_prob)
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        """Refine the tokens; the shape stays."""
+        hidden = self.drop(self.act(self.fc1(tokens)))  # (n_moments, n_tokens, hidden_dim)
+        return self.drop(self.fc2(hidden))  # (n_moments, n_tokens, embed_dim)
+
+
+class Probe(nn.Module):
+    """Classify windows by their summary tokens: every moment becomes 16 values, the window is classified."""
+
+    def __init__(self, n_patches: int, n_features: int, n_outputs: int) -> None:
+        super().__init__()
+        self.probe1 = MaxNormLinear(nn.Linear(n_features, 16), max_norm=1.0)
+        self.dropout = nn.Dropout(0.5)
+        self.probe2 = MaxNormLinear(nn.Linear(n_patches * 16, n_outputs), max_norm=0.25)
+
+    def forward(self, summary: SummaryTokens) -> Float[Tensor, "batch n_outputs"]:
+        """Classify the windows."""
+        features = self.dropout(summary.flatten(2))  # (batch, n_patches, n_features)
+        moments = self.probe1(features)  # (batch, n_patches, 16)
+        return self.probe2(moments.flatten(1))  # (batch, n_outputs)
+
+
+class MaxNormLinear(nn.Module):
+    """Linear layer that limits the weights of every output where it uses them; the stored ones stay.
+
+    `layer`, a linear layer or a convolution over one sample, gives sizes and initial weights.
+    """
+
+    def __init__(self, layer: nn.Linear | nn.Conv1d, max_norm: float) -> None:
+        super().__init__()
+        self.max_norm = max_norm
+        self.bias = layer.bias
+        # The name in published weights: torch calls weights so from which others are computed.
+        self.parametrizations = nn.ModuleDict({"weight": nn.ParameterDict({"original": layer.weight})})
+
+    @property
+    def weight(self) -> Float[Tensor, "n_outputs ..."]:
+        """Weights as they are used."""
+        return limit_norm(self.parametrizations["weight"]["original"], self.max_norm)
+
+    def forward(self, x: Float[Tensor, "*dims n_features"]) -> Float[Tensor, "*dims n_outputs"]:
+        """Apply the layer."""
+        return F.linear(x, self.weight.flatten(1), self.bias)
+
+
+def cut_moments(x: Windows, patch_size: int, patch_stride: int) -> Patches:
+    """Cut windows into patches, moment by moment; zeros complete the last one.
+
+    Parameters
+    ----------
+    x : torch.Tensor, shape (batch, n_chans, n_times)
+        EEG windows of at least one patch.
+    patch_size : int
+        Samples of one patch.
+    patch_stride : int
+        Samples from the start of one patch to the start of the next.
+
+    Returns
+    -------
+    patches : torch.Tensor, shape (batch, n_patches, n_chans, patch_size)
+        The patches, in the order of time.
+    """
+    x = F.pad(x, (0, -(x.shape[-1] - patch_size) % patch_stride))  # (batch, n_chans, n_padded)
+    patches = x.unfold(-1, patch_size, patch_stride)  # (batch, n_chans, n_patches, patch_size)
+    return patches.transpose(1, 2)  # (batch, n_patches, n_chans, patch_size)
+
+
+def count_patches(n_times: int, patch_size: int, patch_stride: int) -> int:
+    """Count the patches that cover a window, the one that zeros complete included."""
+    return -((patch_size - n_times) // patch_stride) + 1
+
+
+def look_up_channels(names: Sequence[str] | None, n_chans: int) -> Int[Tensor, "*one n_chans"]:
+    """Find the rows of the channel embedding: those of the names, or the first ones if there are no names.
+
+    Parameters
+    ----------
+    names : sequence of str or None
+        Names of the channels, in either case, with or without dots around them.
+    n_chans : int
+        Number of channels.
+
+    Returns
+    -------
+    chans_id : torch.Tensor, shape (1, n_chans), or (n_chans,) without names
+        Row of every channel. A channel of unknown name takes the row of its position.
+    """
+    if names is None:
+        return torch.arange(n_chans)
+    rows = {name: row for row, name in enumerate(EEGPT_CHANNELS)}
+    standard = [name.upper().strip(".") for name in names]
+    unknown = [name for name, upper in zip(names, standard, strict=True) if upper not in rows]
+    if unknown:
+        warnings.warn(
+            f"EEGPT has no embedding for the channels {', '.join(unknown)}: each takes the one of its "
+            "position, which published weights learned for another channel. Rename them to names of "
+            "EEGPT_CHANNELS, leave them out, or project all channels with chan_proj_type.",
+            stacklevel=3,
+        )
+    return torch.tensor([[rows.get(upper, position) for position, upper in enumerate(standard)]])
+
+
+def check_window(n_times: int, patch_size: int, patch_stride: int) -> None:
+    """Refuse windows shorter than a patch, and warn about windows that need zeros."""
+    if n_times < patch_size:
+        raise ValueError(
+            f"EEGPT needs windows of at least one patch of {patch_size} samples, got n_times={n_times}. "
+            "Use longer windows or a smaller patch_size."
+        )
+    n_zeros = -(n_times - patch_size) % patch_stride
+    if n_zeros:
+        warnings.warn(
+            f"Windows of {n_times} samples do not fill the last patch of {patch_size} samples at a stride of "
+            f"{patch_stride}, so every window is padded with zeros: {n_zeros} samples.",
+            stacklevel=3,
+        )
+
+
+def check_options(options: dict[str, Any]) -> None:
+    """Refuse constructor arguments that make no model."""
+    embed_dim, n_heads, patch_module = options["embed_dim"], options["num_heads"], options["patch_module"]
+    for name in ("patch_size", "patch_stride", "embed_num", "embed_dim", "depth", "num_heads"):
+        if options[name] is not None and options[name] < 1:
+            raise ValueError(f"{name} must be at least 1, got {options[name]}.")
+    for name in ("mlp_ratio", "chan_conv_max_norm"):
+        if not options[name] > 0:
+            raise ValueError(f"{name} must be positive, got {options[name]}.")
+    for name in ("drop_prob", "attn_drop_rate", "drop_path_rate"):
+        if not 0 <= options[name] <= 1:
+            raise ValueError(f"{name} is a probability between 0 and 1, got {options[name]}.")
+    for name in ("patch_module", "norm_layer", "final_layer"):
+        if isinstance(options[name], nn.Module):
+            layer = type(options[name]).__name__
+            raise TypeError(f"{name} must be a class, got a layer of {layer}. Pass {layer} itself.")
+    if embed_dim % n_heads:
+        raise ValueError(
+            f"embed_dim must be a multiple of num_heads={n_heads}, got {embed_dim}. "
+            "The published models use 512 and 8."
+        )
+    if patch_module is not None and not issubclass(patch_module, PatchEmbed):
+        raise ValueError(
+            f"patch_module must be PatchEmbed or a class derived from it, got {patch_module.__name__}."
+        )
+    if options["return_encoder_output"] and options["final_layer"] is not None:
+        raise ValueError("return_encoder_output=True builds no head, so final_layer must be None.")
+    check_projection(options["chan_proj_type"], options["n_chans_target"])
+
+
+def check_projection(chan_proj_type: str, n_chans_target: int) -> None:
+    """Refuse projections onto other channels than the 19 whose names the encoder is told."""
+    known = ("conv1d_constraint", "linear", "none")
+    if chan_proj_type not in known:
+        raise ValueError(f"chan_proj_type must be one of {', '.join(known)}, got {chan_proj_type!r}.")
+    if chan_proj_type != "none" and n_chans_target != len(EEGPT_19_CHANNELS):
+        raise ValueError(
+            f"Channels are projected onto the {len(EEGPT_19_CHANNELS)} of EEGPT_19_CHANNELS, got "
+            f'n_chans_target={n_chans_target}. Pass 19, or chan_proj_type="none" to use channels as they are.'
+        )
+
+
+# Rows of the published channel embedding: the order belongs to the weights.
+EEGPT_CHANNELS = tuple(
+    """
+    FP1 FPZ FP2 AF7 AF3 AF4 AF8 F7 F5 F3 F1 FZ F2 F4 F6 F8
+    FT7 FC5 FC3 FC1 FCZ FC2 FC4 FC6 FT8 T7 C5 C3 C1 CZ C2 C4 C6 T8
+    TP7 CP5 CP3 CP1 CPZ CP2 CP4 CP6 TP8 P7 P5 P3 P1 PZ P2 P4 P6 P8
+    PO7 PO5 PO3 POZ PO4 PO6 PO8 O1 OZ O2
+    """.split()
+)
+# What recordings are projected onto.
+EEGPT_19_CHANNELS = tuple("FP1 FP2 F7 F3 FZ F4 F8 T7 C3 CZ C4 T8 P7 P3 PZ P4 P8 O1 O2".split())
+# The class cannot name these in its body, where they do not exist yet.
+EEGPT.layer_classes = LAYER_CLASSES | {
+    "braindecode.models.eegpt._PatchEmbed": PatchEmbed,
+    "braindecode.models.eegpt._PatchNormEmbed": PatchNormEmbed,
+}

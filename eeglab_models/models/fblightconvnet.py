@@ -1,0 +1,380 @@
+"""FBLightConvNet: a filter bank, spatial filters and one light-weight convolution over time.
+
+Source: Ma et al. (2023), A temporal dependency learning CNN with attention mechanism for MI-EEG decoding,
+IEEE Transactions on Neural Systems and Rehabilitation Engineering 31:3188-3200. Shapes use these names
+throughout:
+
+    batch       windows in a batch
+    n_bands     frequency bands of the filter bank
+    n_chans     EEG channels
+    n_times     samples of a window
+    n_filters   spatial filters
+    n_patches   patches of a window: whole patches only
+    patch_size  samples of one patch
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from eeglab_models.models.base import EEGModel
+from eeglab_models.models.contract import Contract
+from eeglab_models.models.filterbank import (
+    CAUSAL_PHASES,
+    choose_bands,
+    complete_filter_parameters,
+    convolve,
+    convolve_and_mix,
+    design_filters,
+    impulse_response,
+    stack_taps,
+)
+from eeglab_models.models.patching import cut_patches, warn_about_tail
+
+__all__ = ["FBLightConvNet"]
+
+# Variances outside these limits, in squared units of the activation, count as the limit.
+LEAST_VARIANCE, LARGEST_VARIANCE = 1e-6, 1e6
+
+
+class FBLightConvNet(EEGModel):
+    """LightConvNet with its filter bank: band power over time, weighted by when it matters.
+
+    Every channel is filtered into frequency bands. Spatial filters, each a weighted sum over bands and
+    channels, turn them into maps; a map's logarithmic variance in consecutive patches tells how strong
+    its rhythm is at that time. A light-weight convolution, whose few kernels are shared by many maps,
+    averages the patches with learned weights, and a linear layer classifies the averages.
+
+    Parameters
+    ----------
+    n_chans : int
+        Number of EEG channels.
+    n_outputs : int
+        Number of outputs; for classification the number of classes.
+    chs_info : list of dict
+        One dictionary per channel, as in ``mne.Info["chs"]``. Gives `n_chans`.
+    n_times : int
+        Samples of a window; the model reads windows of this length only. Samples that fill no last
+        patch are filtered and then left out.
+    input_window_seconds : float
+        Length of a window in seconds. With `sfreq`, gives `n_times`.
+    sfreq : float
+        Sampling frequency in Hz, for which the filters are designed; 250 Hz in the paper.
+    n_bands : int, None or list of tuple of float
+        Number of equally wide bands between 4 and 40 Hz; None means 9 bands of 4 Hz. Or the bands
+        themselves, as (lower edge, upper edge) in Hz.
+    n_filters_spat : int
+        Number of spatial filters, a multiple of `heads`; 64 in the paper.
+    n_dim : int
+        Axis of (batch, n_filters_spat, n_patches, win_len) over which the variance is taken: 3, the
+        samples of a patch. Another axis leaves no value per patch; 2 is accepted where a window has as
+        many patches as a patch has samples.
+    stride_factor : int
+        Has no effect; part of the published signature.
+    win_len : int
+        Samples of one patch.
+    heads : int
+        Number of kernels of the light-weight convolution. Map i uses kernel ``i % heads``.
+    weight_softmax : bool
+        Normalise each kernel by a softmax, so that it averages the patches.
+    bias : bool
+        Add one bias per map after the light-weight convolution.
+    activation : type of torch.nn.Module
+        Activation of the maps.
+    verbose : bool
+        Let mne describe every filter.
+    filter_parameters : dict
+        Design of the filters: ``"method"`` (``"fir"`` or ``"iir"``), ``"phase"``, ``"filter_length"``,
+        ``"l_trans_bandwidth"``, ``"h_trans_bandwidth"``, ``"fir_window"``, ``"fir_design"`` and
+        ``"iir_params"`` as in `mne.filter.create_filter`. The phases ``"forward"`` and ``"causal"``
+        filter once, forward in time. None means zero-phase FIR filters.
+
+    Raises
+    ------
+    ValueError
+        If signal arguments are missing or contradict each other, if a window is shorter than a patch,
+        if `heads` does not divide `n_filters_spat`, or if a filter cannot be designed.
+
+    Warns
+    -----
+    UserWarning
+        If windows have samples that fill no last patch.
+
+    Notes
+    -----
+    The input is EEG in microvolts; the batch normalisation makes its scale all but irrelevant. The filters
+    are parameters that no optimiser changes and that keep their precision when the model is cast.
+
+    The filter bank of the paper is causal: Chebyshev filters of type II whose *stop* bands end 2 Hz
+    outside each band, so ``n_bands=[(2, 10), (6, 14), ..., (34, 42)]`` with ``filter_parameters={"method":
+    "iir", "phase": "forward", "iir_params": {"ftype": "cheby2", "order": 4, "rs": 30}}``.
+
+    References
+    ----------
+    Ma et al. (2023), IEEE TNSRE 31:3188-3200: spatial and spectral information learning, temporal
+    segmentation, temporal attention. The light-weight convolution is that of Wu et al. (2019), Pay less
+    attention with lightweight and dynamic convolutions, ICLR, section 3. The paper's temporal segments are
+    patches in this package's terms.
+    """
+
+    derived_modules: ClassVar[tuple[str, ...]] = ("spectral_filtering",)
+    contract: ClassVar[Contract] = Contract(
+        sfreq=250.0,
+        unit="µV",
+        scale=1.0,
+        reference="any",
+        ch_names=None,
+        source="The authors' code for BCI Competition IV 2a. No weights are published; the spatial filters "
+        "learn any montage.",
+    )
+
+    def __init__(
+        self,
+        n_chans: int | None = None,
+        n_outputs: int | None = None,
+        chs_info: list[dict[str, Any]] | None = None,
+        n_times: int | None = None,
+        input_window_seconds: float | None = None,
+        sfreq: float | None = None,
+        n_bands: int | Sequence[Any] | None = 9,
+        n_filters_spat: int = 32,
+        n_dim: int = 3,
+        stride_factor: int | None = 4,
+        win_len: int = 250,
+        heads: int = 8,
+        weight_softmax: bool = True,
+        bias: bool = False,
+        activation: type[nn.Module] = nn.ELU,
+        verbose: bool = False,
+        filter_parameters: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(locals())
+        check_patches(self.n_times, win_len, n_dim)
+        warn_about_tail(self.n_times, win_len, "truncated after filtering")
+        self.patch_size = win_len
+        self.n_filters = n_filters_spat
+        self.variance_axis = n_dim
+
+        self.spectral_filtering = FilterBank(n_bands, self.sfreq, filter_parameters, verbose)
+        self.spatial_conv = SpatialConv(
+            self.spectral_filtering.n_bands, self.n_chans, n_filters_spat, activation
+        )
+        self.attn_conv = LightweightConv(n_filters_spat, self.n_times // win_len, heads, weight_softmax, bias)
+        self.final_layer = self.build_head()
+
+    def build_head(self) -> nn.Module:
+        """Build a fresh linear classifier."""
+        return nn.Linear(self.n_filters, self.n_outputs)
+
+    def reset_head(self, n_outputs: int) -> None:
+        """Replace the head by a fresh one; everything else stays.
+
+        Parameters
+        ----------
+        n_outputs : int
+            Number of outputs of the new head.
+
+        Raises
+        ------
+        ValueError
+            If `n_outputs` is not positive.
+        """
+        super().reset_head(n_outputs)
+        # The first parameters of this model are filters, which have a precision of their own.
+        self.final_layer.to(self.attn_conv.weight.dtype)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch n_chans n_times"],
+        return_features: bool = False,
+    ) -> Tensor | dict[str, Tensor | None]:
+        """Classify windows, or describe them.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (batch, n_chans, n_times)
+            EEG in microvolts, sampled at `sfreq` Hz.
+        return_features : bool
+            Return features instead of logits.
+
+        Returns
+        -------
+        output : torch.Tensor or dict of torch.Tensor
+            Logits, shape (batch, n_outputs); with features, a dictionary of ``"features"``, what the head
+            reads, shape (batch, n_filters_spat), and ``"cls_token"``, None.
+
+        Raises
+        ------
+        ValueError
+            If the number of channels or samples is not that of the model.
+        """
+        self.check_input(x, n_times_least=self.patch_size)
+        if x.shape[-1] != self.n_times:
+            raise ValueError(
+                f"FBLightConvNet was built for windows of {self.n_times} samples, got {x.shape[-1]}. "
+                f"Build it with n_times={x.shape[-1]}, or pass windows of {self.n_times} samples."
+            )
+        maps = self.spatial_conv(x, self.spectral_filtering)  # (batch, n_filters, n_times)
+        patches = cut_patches(maps, self.patch_size)  # (batch, n_filters, n_patches, patch_size)
+        power = log_variance(patches, self.variance_axis)  # (batch, n_filters, n_patches)
+        features = self.attn_conv(power)  # (batch, n_filters)
+        if return_features:
+            return {"features": features, "cls_token": None}
+        return self.final_layer(features)  # (batch, n_outputs)
+
+
+class FilterBank(nn.Module):
+    """Filter every channel into frequency bands, with filters that are designed and not learned."""
+
+    def __init__(
+        self,
+        n_bands: int | Sequence[Any] | None,
+        sfreq: float,
+        filter_parameters: dict[str, Any] | None = None,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__()
+        parameters = complete_filter_parameters(filter_parameters)
+        filters = design_filters(choose_bands(n_bands, sfreq), sfreq, parameters, verbose)
+        self.n_bands = len(filters)
+        self.recursive = parameters["method"] == "iir"
+        self.causal = parameters["phase"] in CAUSAL_PHASES
+        # Recursive filters are applied twice, forward and then backward, to cancel their delay.
+        self.two_pass = self.recursive and not self.causal
+        numerators, denominators = zip(*filters, strict=True)
+        if self.recursive:
+            self.b_list = frozen(numerators, torch.float64)
+            self.a_list = frozen(denominators, torch.float64)
+        else:
+            self.fir_list = frozen(numerators, torch.float32)
+            self.fir_a_list = frozen(denominators, torch.float32)
+
+    def forward(
+        self, x: Float[Tensor, "batch n_chans n_times"]
+    ) -> Float[Tensor, "batch {self.n_bands} n_chans n_times"]:
+        """Filter every channel with every band's filter."""
+        responses, start = self.responses(x.shape[-1])  # (n_bands, n_taps)
+        responses = responses.unsqueeze(1)  # (n_bands, 1, n_taps)
+        bands = convolve(x.unsqueeze(1), responses, start)  # (batch, n_bands, n_chans, n_times)
+        if self.two_pass:
+            bands = convolve(bands.flip(-1), responses, start).flip(-1)
+        return bands
+
+    def responses(self, n_times: int) -> tuple[Float[Tensor, "{self.n_bands} n_taps"], int]:
+        """Give every filter's impulse response, and which of its samples meets the present one."""
+        if not self.recursive and not self.causal:
+            return stack_taps([*self.fir_list], [(len(taps) - 1) // 2 for taps in self.fir_list])
+        numerators = self.b_list if self.recursive else self.fir_list
+        denominators = self.a_list if self.recursive else self.fir_a_list
+        coefficients = [*numerators, *denominators]
+        table, start = stack_taps(coefficients, [0] * len(coefficients))  # (2 * n_bands, n_taps)
+        return impulse_response(*table.chunk(2), n_times), start
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        """Move the filters, but keep their precision: rounded coefficients are other filters."""
+
+        def move(filters: Tensor) -> Tensor:
+            moved = fn(filters)
+            return moved if moved.dtype == filters.dtype else filters.to(moved.device)
+
+        return super()._apply(move, recurse)
+
+
+class SpatialConv(nn.Sequential):
+    """Sum over bands and channels with learned weights, normalise and activate."""
+
+    def __init__(self, n_bands: int, n_chans: int, n_filters: int, activation: type[nn.Module]) -> None:
+        super().__init__(nn.Conv2d(n_bands, n_filters, (n_chans, 1)), nn.BatchNorm2d(n_filters), activation())
+
+    def forward(
+        self, x: Float[Tensor, "batch n_chans n_times"], filter_bank: FilterBank
+    ) -> Float[Tensor, "batch n_filters n_times"]:
+        """Filter windows in frequency and in space."""
+        conv, norm, activation = self
+        # An adapter in the place of the convolution has to be called, not looked into.
+        if filter_bank.two_pass or type(conv) is not nn.Conv2d:
+            bands = filter_bank(x).to(conv.weight.dtype)  # (batch, n_bands, n_chans, n_times)
+            maps = conv(bands)  # (batch, n_filters, 1, n_times)
+        else:
+            responses, start = filter_bank.responses(x.shape[-1])  # (n_bands, n_taps)
+            weights = conv.weight.squeeze(-1)  # (n_filters, n_bands, n_chans)
+            maps = convolve_and_mix(x, responses, start, weights)  # (batch, n_filters, n_times)
+            maps = (maps.to(conv.weight.dtype) + conv.bias[:, None]).unsqueeze(2)
+        return activation(norm(maps)).squeeze(2)  # (batch, n_filters, n_times)
+
+
+class LightweightConv(nn.Module):
+    """Weight the patches of a window and add them up; many maps share one kernel."""
+
+    def __init__(
+        self, n_filters: int, n_patches: int, n_heads: int, weight_softmax: bool, bias: bool
+    ) -> None:
+        super().__init__()
+        if n_heads < 1 or n_filters % n_heads:
+            raise ValueError(
+                f"heads must divide n_filters_spat={n_filters}, got {n_heads}. The published model uses 8 "
+                "heads and 64 spatial filters."
+            )
+        self.n_heads = n_heads
+        self.weight_softmax = weight_softmax
+        self.weight = nn.Parameter(torch.empty(n_heads, 1, n_patches))
+        self.bias = nn.Parameter(torch.zeros(n_filters)) if bias else None
+        nn.init.xavier_uniform_(self.weight)
+
+    def forward(self, power: Float[Tensor, "batch n_filters n_patches"]) -> Float[Tensor, "batch n_filters"]:
+        """Average the patches of every map."""
+        weights = self.weight.squeeze(1)  # (n_heads, n_patches)
+        if self.weight_softmax:
+            weights = weights.softmax(dim=-1)
+        groups = power.unflatten(1, (-1, self.n_heads))  # (batch, maps of one head, n_heads, n_patches)
+        features = (groups * weights).sum(dim=-1).flatten(1)  # (batch, n_filters)
+        return features if self.bias is None else features + self.bias
+
+
+def log_variance(
+    patches: Float[Tensor, "batch n_filters n_patches patch_size"], axis: int = -1
+) -> Float[Tensor, "batch n_filters n_patches"]:
+    """Take the logarithm of the variance of every patch.
+
+    Parameters
+    ----------
+    patches : torch.Tensor, shape (batch, n_filters, n_patches, patch_size)
+        Patches in any unit.
+    axis : int
+        Axis over which the variance is taken, the last by default.
+
+    Returns
+    -------
+    power : torch.Tensor, shape (batch, n_filters, n_patches)
+        Natural logarithm of the unbiased variance, which is kept between 1e-6 and 1e6.
+    """
+    precise = patches.to(torch.promote_types(patches.dtype, torch.float32))
+    # Several times as fast as torch.var, which computes the same in one pass.
+    centred = precise - precise.mean(dim=axis, keepdim=True)  # (batch, n_filters, n_patches, patch_size)
+    variance = centred.square().sum(dim=axis) / (patches.shape[axis] - 1)  # (batch, n_filters, n_patches)
+    return variance.clamp(LEAST_VARIANCE, LARGEST_VARIANCE).log().to(patches.dtype)
+
+
+def frozen(filters: Sequence[Any], dtype: torch.dtype) -> nn.ParameterList:
+    """Keep coefficients in the state of a model, out of reach of optimisers."""
+    return nn.ParameterList(
+        nn.Parameter(torch.tensor(taps, dtype=dtype), requires_grad=False) for taps in filters
+    )
+
+
+def check_patches(n_times: int, patch_size: int, variance_axis: int) -> None:
+    """Refuse sizes that leave no variance, or none per patch."""
+    if not 2 <= patch_size <= n_times:
+        raise ValueError(
+            f"win_len must lie between 2 and the window's {n_times} samples, got {patch_size}. "
+            "Pass longer windows or another win_len."
+        )
+    square = n_times // patch_size == patch_size
+    if variance_axis not in (3, -1) and not (square and variance_axis in (2, -2)):
+        raise ValueError(
+            f"n_dim must be 3, the axis of the samples of a patch, got {variance_axis}. "
+            "Over another axis no value is left per patch."
+        )

@@ -1,0 +1,317 @@
+"""Filter banks without parameters: choosing bands, designing their filters and applying them.
+
+Every filter here is a pair of coefficients, numerator and denominator, as in the difference equation
+``a[0] y[t] = b[0] x[t] + b[1] x[t-1] + ... - a[1] y[t-1] - ...``. A finite (FIR) filter has the denominator
+1, 0, 0, ... Shapes use these names throughout:
+
+    batch      windows in a batch
+    n_bands    frequency bands, one filter each
+    n_chans    EEG channels
+    n_times    samples of a window
+    n_taps     coefficients of a filter, or samples of its response
+    n_freqs    frequencies of a Fourier transform
+    n_filters  spatial filters, each a weighted sum over bands and channels
+"""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+# Hz. The range that an integer number of bands divides.
+LOWEST_EDGE, HIGHEST_EDGE = 4.0, 40.0
+FILTER_DEFAULTS: dict[str, Any] = {
+    "method": "fir",
+    "phase": "zero",
+    "filter_length": "auto",
+    "l_trans_bandwidth": "auto",
+    "h_trans_bandwidth": "auto",
+    "fir_window": "hamming",
+    "fir_design": "firwin",
+    "iir_params": None,
+}
+CAUSAL_PHASES = ("forward", "causal")
+PHASES = {
+    "fir": ("zero", "zero-double", "minimum", "minimum-half", *CAUSAL_PHASES),
+    "iir": ("zero", "zero-double", *CAUSAL_PHASES),
+}
+
+
+def choose_bands(n_bands: int | Sequence[Any] | None, sfreq: float) -> list[tuple[float, float]]:
+    """Turn the number of bands into the edges of the bands.
+
+    Parameters
+    ----------
+    n_bands : int, None or list of tuple of float
+        Number of equally wide bands between 4 and 40 Hz; None means 9 bands of 4 Hz. Or the bands
+        themselves, as (lower edge, upper edge) in Hz; bands may overlap.
+    sfreq : float
+        Sampling frequency in Hz.
+
+    Returns
+    -------
+    bands : list of tuple of float
+        Lower and upper edge of every band in Hz.
+
+    Raises
+    ------
+    ValueError
+        If there is no band, or if a band is not a pair of increasing edges between 0 Hz and half the
+        sampling frequency.
+    """
+    bands = 9 if n_bands is None else n_bands
+    if isinstance(bands, int):
+        width = (HIGHEST_EDGE - LOWEST_EDGE) / max(bands, 1)
+        bands = [(LOWEST_EDGE + i * width, LOWEST_EDGE + (i + 1) * width) for i in range(bands)]
+    if len(bands) == 0:
+        raise ValueError(f"A filter bank needs at least one band, got n_bands={n_bands}.")
+    for band in bands:
+        if np.shape(band) != (2,) or not 0 < band[0] < band[1] < sfreq / 2:
+            raise ValueError(
+                f"Every band must be a pair (low, high) with 0 < low < high < {sfreq / 2:g} Hz, half the "
+                f"sampling frequency, got {band}. Pass other bands as n_bands=[(low, high), ...]."
+            )
+    return [(float(low), float(high)) for low, high in bands]
+
+
+def complete_filter_parameters(filter_parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Fill in the defaults of a filter design and refuse what no design knows.
+
+    Parameters
+    ----------
+    filter_parameters : dict or None
+        Some of ``"method"`` (``"fir"`` or ``"iir"``), ``"phase"``, ``"filter_length"``,
+        ``"l_trans_bandwidth"``, ``"h_trans_bandwidth"``, ``"fir_window"``, ``"fir_design"`` and
+        ``"iir_params"``, with the meaning they have in `mne.filter.create_filter`. The phases
+        ``"forward"`` and ``"causal"`` both apply a filter once, forward in time.
+
+    Returns
+    -------
+    parameters : dict
+        A new dictionary with every key.
+
+    Raises
+    ------
+    ValueError
+        If a key, the method or the phase is unknown.
+    """
+    parameters = FILTER_DEFAULTS | deepcopy(dict(filter_parameters or {}))
+    unknown = sorted(set(parameters) - set(FILTER_DEFAULTS))
+    if unknown:
+        raise ValueError(
+            f"filter_parameters knows {', '.join(FILTER_DEFAULTS)}, got {', '.join(map(repr, unknown))}."
+        )
+    method, phase = parameters["method"], parameters["phase"]
+    if method not in PHASES:
+        raise ValueError(f"filter_parameters['method'] must be 'fir' or 'iir', got {method!r}.")
+    if phase not in PHASES[method]:
+        raise ValueError(
+            f"filter_parameters['phase'] must be one of {', '.join(PHASES[method])} for {method.upper()} "
+            f"filters, got {phase!r}."
+        )
+    return parameters
+
+
+def design_filters(
+    bands: Sequence[tuple[float, float]],
+    sfreq: float,
+    filter_parameters: Mapping[str, Any] | None = None,
+    verbose: bool = False,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Design one band-pass filter per band with `mne.filter.create_filter`.
+
+    Parameters
+    ----------
+    bands : list of tuple of float
+        Lower and upper edge of every band in Hz.
+    sfreq : float
+        Sampling frequency in Hz.
+    filter_parameters : dict or None
+        See `complete_filter_parameters`. Recursive (IIR) filters are Butterworth filters of order 4
+        unless ``"iir_params"`` says otherwise; their coefficients are always numerator and denominator.
+    verbose : bool
+        Let mne describe every filter.
+
+    Returns
+    -------
+    filters : list of tuple of numpy.ndarray, shape (n_taps,) each
+        Numerator and denominator of every band's filter.
+
+    Raises
+    ------
+    ValueError
+        If mne cannot design a filter as asked, or if the filter would be unstable.
+    """
+    # Importing mne takes a moment, and a model that is only imported designs no filter.
+    from mne.filter import create_filter
+
+    parameters = complete_filter_parameters(filter_parameters)
+    recursive = parameters["method"] == "iir"
+    if recursive:
+        parameters["iir_params"] = (parameters["iir_params"] or {}) | {"output": "ba"}
+    if parameters["phase"] in CAUSAL_PHASES:
+        # A causal FIR filter has the symmetric taps of the zero-phase one and is applied without
+        # compensating their delay.
+        parameters["phase"] = "forward" if recursive else "zero"
+    filters = []
+    for low, high in bands:
+        try:
+            design = create_filter(None, sfreq, low, high, verbose=verbose, **parameters)
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"The filter of the band {low:g} to {high:g} Hz at {sfreq:g} Hz cannot be designed: {error}"
+            ) from error
+        if recursive:
+            filters.append((np.asarray(design["b"], dtype=float), np.asarray(design["a"], dtype=float)))
+        else:
+            filters.append((design, np.eye(1, len(design))[0]))
+    return filters
+
+
+def stack_taps(
+    taps: Sequence[Float[Tensor, "_"]], starts: Sequence[int]
+) -> tuple[Float[Tensor, "n_bands n_taps_padded"], int]:
+    """Pad filters with zeros to one length, so that the taps at `starts` come to stand at one index.
+
+    Parameters
+    ----------
+    taps : list of torch.Tensor, shape (n_taps,) each
+        Taps of every band; their numbers may differ.
+    starts : list of int
+        Index of the tap that a filter applies to the present sample: 0 for a causal filter.
+
+    Returns
+    -------
+    table : torch.Tensor, shape (n_bands, n_taps_padded)
+        The padded filters.
+    start : int
+        Where the taps at `starts` stand now.
+    """
+    start = max(starts)
+    length = max(start - s + len(t) for t, s in zip(taps, starts, strict=True))
+    rows = [F.pad(t, (start - s, length - len(t) - start + s)) for t, s in zip(taps, starts, strict=True)]
+    return torch.stack(rows), start
+
+
+def impulse_response(
+    b: Float[Tensor, "n_bands n_taps"], a: Float[Tensor, "n_bands n_taps"], n_times: int
+) -> Float[Tensor, "n_bands {n_times}"]:
+    """Compute what filters answer to a single 1 in `n_times` samples.
+
+    Convolving a window with its first `n_times` samples is exactly the recursion that starts from rest.
+
+    Parameters
+    ----------
+    b, a : torch.Tensor, shape (n_bands, n_taps)
+        Numerators and denominators.
+    n_times : int
+        Samples of the response.
+
+    Returns
+    -------
+    responses : torch.Tensor, shape (n_bands, n_times), float64
+        Impulse responses.
+    """
+    # Narrow bands have poles close to the unit circle, where float32 loses the recursion.
+    b, a = b.double(), a.double()
+    n_taps = a.shape[-1]
+    # The difference equations of a block of samples are a triangular system, which only looks back on
+    # the block before. Powers of the recursion's state matrix would overflow.
+    size = max(n_taps, 128)
+    n_blocks = -(-n_times // size)
+    lags = torch.arange(size, device=a.device)[:, None] - torch.arange(-size, size, device=a.device)
+    lagged = F.pad(a, (0, 2 * size - n_taps))[:, lags.clamp(min=0)]  # (n_bands, size, 2 * size)
+    before, within = (lagged * (lags >= 0)).chunk(2, dim=-1)  # (n_bands, size, size) each
+    inputs = F.pad(b, (0, n_blocks * size - n_taps))  # (n_bands, n_blocks * size)
+    block = torch.zeros_like(before[..., :1])  # (n_bands, size, 1)
+    blocks = []
+    for x in inputs.unsqueeze(-1).split(size, dim=1):  # x: (n_bands, size, 1)
+        block = torch.linalg.solve_triangular(within, x - before @ block, upper=False)
+        blocks.append(block)
+    return torch.cat(blocks, dim=1)[:, :n_times, 0]  # (n_bands, n_times)
+
+
+def convolve(
+    x: Float[Tensor, "*#batch n_times"], responses: Float[Tensor, "*#batch n_taps"], start: int
+) -> Float[Tensor, "... n_times"]:
+    """Convolve along time; beyond its ends, a window counts as zero.
+
+    Parameters
+    ----------
+    x : torch.Tensor, shape (..., n_times)
+        Signals in any unit.
+    responses : torch.Tensor, shape (..., n_taps)
+        Impulse responses; axes before the last are broadcast.
+    start : int
+        Sample of the full convolution at which the output starts: the delay that is compensated.
+
+    Returns
+    -------
+    filtered : torch.Tensor, shape (..., n_times)
+        Filtered signals in the unit of `x`, float32 where `x` is of lower precision.
+    """
+    x, responses = match_precision(x, responses)
+    n_times = x.shape[-1]
+    n_fft = fft_length(n_times, responses.shape[-1], start)
+    spectrum = torch.fft.rfft(x, n=n_fft) * torch.fft.rfft(responses, n=n_fft)  # (..., n_freqs)
+    return torch.fft.irfft(spectrum, n=n_fft)[..., start : start + n_times]  # (..., n_times)
+
+
+def convolve_and_mix(
+    x: Float[Tensor, "batch n_chans n_times"],
+    responses: Float[Tensor, "n_bands n_taps"],
+    start: int,
+    weights: Float[Tensor, "n_filters n_bands n_chans"],
+) -> Float[Tensor, "batch n_filters n_times"]:
+    """Convolve every channel with every band's response, then sum over bands and channels.
+
+    Both steps are linear, so at each frequency they are one matrix. That takes `n_chans` transforms
+    forward and `n_filters` back, where `convolve` takes another ``n_bands * n_chans``.
+
+    Parameters
+    ----------
+    x : torch.Tensor, shape (batch, n_chans, n_times)
+        EEG windows in any unit.
+    responses : torch.Tensor, shape (n_bands, n_taps)
+        Impulse responses.
+    start : int
+        Sample of the full convolution at which the output starts.
+    weights : torch.Tensor, shape (n_filters, n_bands, n_chans)
+        Weights of the sums.
+
+    Returns
+    -------
+    maps : torch.Tensor, shape (batch, n_filters, n_times)
+        Weighted sums of filtered channels, float32 where `x` is of lower precision.
+    """
+    x, responses = match_precision(x, responses)
+    batch, n_chans, n_times = x.shape
+    n_fft = fft_length(n_times, responses.shape[-1], start)
+    spectra = torch.fft.rfft(responses, n=n_fft)  # (n_bands, n_freqs)
+    # Complex products also keep autocast from rounding the filters.
+    weights = weights.permute(1, 2, 0).flatten(1).to(spectra.dtype)  # (n_bands, n_chans * n_filters)
+    matrices = (spectra.T @ weights).unflatten(1, (n_chans, -1))  # (n_freqs, n_chans, n_filters)
+    # Both changes of layout are copies of plain matrices: strided products and transforms are slow.
+    x = torch.fft.rfft(x.flatten(0, 1), n=n_fft).T.contiguous()  # (n_freqs, batch * n_chans)
+    maps = x.unflatten(1, (batch, n_chans)) @ matrices  # (n_freqs, batch, n_filters)
+    maps = maps.flatten(1).T.contiguous()  # (batch * n_filters, n_freqs)
+    maps = torch.fft.irfft(maps, n=n_fft)[:, start : start + n_times]  # (batch * n_filters, n_times)
+    return maps.unflatten(0, (batch, -1))  # (batch, n_filters, n_times)
+
+
+def match_precision(x: Tensor, responses: Tensor) -> tuple[Tensor, Tensor]:
+    """Bring both to the precision of `x`, at least float32: the FFT has no half-precision form."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    return x.to(dtype), responses.to(dtype)
+
+
+def fft_length(n_times: int, n_taps: int, start: int) -> int:
+    """Choose a length that the FFT likes, at which what wraps around stays outside the output."""
+    needed = n_times + max(start, n_taps - 1 - start)
+    scale = 2 ** max((needed - 1).bit_length() - 3, 0)
+    return -(-needed // scale) * scale  # 5, 6, 7 or 8 times a power of two

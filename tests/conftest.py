@@ -1,0 +1,22 @@
+"""Shared fixtures; shape annotations of the package are enforced while testing."""
+
+import os
+
+# Read when the libraries are imported: no test may reach a network, or a second thread pool.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("MOABB_DOWNLOAD_PROVIDER", "upstream")
+
+from jaxtyping import install_import_hook
+
+# Must run before the first import of the package.
+install_import_hook("eeglab_models", "shape_checking.check")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)

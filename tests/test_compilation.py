@@ -1,0 +1,45 @@
+"""Every model can be compiled and exported whole.
+
+Shape checking wraps every function and would break the graph, so the models run in a process without it.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import sys, warnings
+import torch
+from references.cases import CASES
+from references.compare import build
+
+warnings.simplefilter("ignore")
+case = next(case for case in CASES if (case.model, case.name) == (sys.argv[1], "default"))
+model = build(case)
+x = case.scale * torch.randn(2, model.n_chans, model.n_times)
+expected = model(x)
+
+compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+torch.testing.assert_close(compiled(x), expected)
+compiled.train()
+compiled(x).sum().backward()
+model.eval()
+
+model = build(case)
+expected = model(x)
+batch = torch.export.Dim("batch", min=1, max=64)
+program = torch.export.export(model, (x,), dynamic_shapes=({0: batch},))
+torch.testing.assert_close(program.module()(x), expected)
+torch.testing.assert_close(program.module()(x[:1]), model(x[:1]))
+"""
+
+
+@pytest.mark.parametrize("name", ["CodeBrain", "EEGDINO", "EEGPT", "FBLightConvNet"])
+def test_models_compile_and_export_with_the_same_output(name):
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, name], cwd=Path(__file__).parent, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stderr[-2000:]
