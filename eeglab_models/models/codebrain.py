@@ -681,7 +681,7 @@ def check_patch_kernels(
 def pointwise(
     x: Float[Tensor, "batch in_features n_tokens"],
     weight: Float[Tensor, "out_features in_features"],
-    bias: Float[Tensor, "out_features"],
+    bias: Float[Tensor, " out_features"],
 ) -> Float[Tensor, "batch out_features n_tokens"]:
     """Apply a linear layer to the features of every token."""
     return F.conv1d(x, weight.unsqueeze(-1), bias)

@@ -19,7 +19,7 @@ throughout:
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from eeglab_models.models.attention import Attend
 from eeglab_models.models.base import LAYER_CLASSES, EEGModel
+from eeglab_models.models.contract import Contract
 from eeglab_models.models.regularization import DropPath, limit_norm
 
 __all__ = ["EEGPT", "EEGPT_19_CHANNELS", "EEGPT_CHANNELS", "PatchEmbed", "PatchNormEmbed"]
@@ -37,6 +38,19 @@ Patches = Float[Tensor, "batch n_patches n_chans patch_size"]
 PatchTokens = Float[Tensor, "batch n_patches n_chans embed_dim"]
 SummaryTokens = Float[Tensor, "batch n_patches n_summary_tokens embed_dim"]
 Tokens = Float[Tensor, "n_moments n_tokens embed_dim"]
+
+
+# Rows of the published channel embedding: the order belongs to the weights.
+EEGPT_CHANNELS = tuple(
+    """
+    FP1 FPZ FP2 AF7 AF3 AF4 AF8 F7 F5 F3 F1 FZ F2 F4 F6 F8
+    FT7 FC5 FC3 FC1 FCZ FC2 FC4 FC6 FT8 T7 C5 C3 C1 CZ C2 C4 C6 T8
+    TP7 CP5 CP3 CP1 CPZ CP2 CP4 CP6 TP8 P7 P5 P3 P1 PZ P2 P4 P6 P8
+    PO7 PO5 PO3 POZ PO4 PO6 PO8 O1 OZ O2
+    """.split()
+)
+# What recordings are projected onto.
+EEGPT_19_CHANNELS = tuple("FP1 FP2 F7 F3 FZ F4 F8 T7 C3 CZ C4 T8 P7 P3 PZ P4 P8 O1 O2".split())
 
 
 class EEGPT(EEGModel):
@@ -129,10 +143,19 @@ class EEGPT(EEGModel):
     linear probing. `embed_num` is the paper's S, the number of summary tokens.
     """
 
-    task_modules = ("final_layer", "chan_proj")
-    derived_modules = ("chans_id",)
+    contract: ClassVar[Contract] = Contract(
+        sfreq=256.0,
+        unit="mV",
+        scale=0.001,
+        reference="average",
+        ch_names=EEGPT_CHANNELS,
+        source="Paper, section 3.1, and the authors' code. Channels are known by name; AF7, AF8, PO5 and PO6 "
+        "were not part of the pre-training.",
+    )
+    task_modules: ClassVar[tuple[str, ...]] = ("final_layer", "chan_proj")
+    derived_modules: ClassVar[tuple[str, ...]] = ("chans_id",)
     # `target_encoder` is the moving average of `encoder`, and the one to use after pre-training.
-    pretraining_modules = ("encoder", "predictor", "reconstructor")
+    pretraining_modules: ClassVar[tuple[str, ...]] = ("encoder", "predictor", "reconstructor")
 
     def __init__(
         self,
@@ -648,17 +671,6 @@ def check_projection(chan_proj_type: str, n_chans_target: int) -> None:
         )
 
 
-# Rows of the published channel embedding: the order belongs to the weights.
-EEGPT_CHANNELS = tuple(
-    """
-    FP1 FPZ FP2 AF7 AF3 AF4 AF8 F7 F5 F3 F1 FZ F2 F4 F6 F8
-    FT7 FC5 FC3 FC1 FCZ FC2 FC4 FC6 FT8 T7 C5 C3 C1 CZ C2 C4 C6 T8
-    TP7 CP5 CP3 CP1 CPZ CP2 CP4 CP6 TP8 P7 P5 P3 P1 PZ P2 P4 P6 P8
-    PO7 PO5 PO3 POZ PO4 PO6 PO8 O1 OZ O2
-    """.split()
-)
-# What recordings are projected onto.
-EEGPT_19_CHANNELS = tuple("FP1 FP2 F7 F3 FZ F4 F8 T7 C3 CZ C4 T8 P7 P3 PZ P4 P8 O1 O2".split())
 # The class cannot name these in its body, where they do not exist yet.
 EEGPT.layer_classes = LAYER_CLASSES | {
     "braindecode.models.eegpt._PatchEmbed": PatchEmbed,

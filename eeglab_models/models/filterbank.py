@@ -174,7 +174,7 @@ def design_filters(
 
 
 def stack_taps(
-    taps: Sequence[Float[Tensor, "_"]], starts: Sequence[int]
+    taps: Sequence[Float[Tensor, " _"]], starts: Sequence[int]
 ) -> tuple[Float[Tensor, "n_bands n_taps_padded"], int]:
     """Pad filters with zeros to one length, so that the taps at `starts` come to stand at one index.
 

@@ -1,0 +1,1 @@
+"""EEG on its way to a model: recordings, simulated recordings, and what each model expects."""

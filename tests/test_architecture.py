@@ -1,0 +1,87 @@
+"""Imports point one way, and importing the package stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "eeglab_models"
+
+# A unit may import units of earlier lines, never of its own or a later one.
+LAYERS = [
+    {"models.attention", "models.contract", "models.filterbank", "models.patching", "models.regularization"},
+    {"models.hub"},
+    {"models.base"},
+    {"models.codebrain", "models.eegdino", "models.eegpt", "models.fblightconvnet"},
+    {"models"},
+    {"signals"},
+    {"adapting", "plotting"},
+    {"__init__"},
+    {"__main__"},
+]
+RANK = {unit: rank for rank, units in enumerate(LAYERS) for unit in units}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def unit_of(*parts):
+    """Name of the unit that a file or a dotted name belongs to: models one by one, else whole rooms."""
+    if parts[0] == "models" and len(parts) > 1 and parts[1] != "__init__":
+        return f"models.{parts[1]}"
+    return parts[0]
+
+
+def unit_of_file(path):
+    return unit_of(*path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def imported_units(source):
+    """Units that `source` imports, wherever the import stands."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "write imports in full: a reader sees then where a name comes from"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for package, *rest in (name.split(".") for name in names):
+            if package == PACKAGE.name:
+                unit = unit_of(*rest) if rest else "__init__"
+                yield unit if unit in RANK else "__init__"
+
+
+def test_every_unit_has_a_layer():
+    assert {unit_of_file(path) for path in FILES} == set(RANK)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    own = unit_of_file(path)
+    used = set(imported_units(path.read_text())) - {own}
+
+    assert {unit for unit in used if RANK[unit] >= RANK[own]} == set()
+
+
+@pytest.mark.parametrize(
+    ("statement", "unit"),
+    [
+        ("def f():\n    from eeglab_models.plotting import x", "plotting"),
+        ("def f():\n    from eeglab_models import plotting", "plotting"),
+        ("def f():\n    import eeglab_models.signals.contract as c", "signals"),
+        ("from eeglab_models import EEGPT", "__init__"),
+        ("from eeglab_models.models import eegpt", "models.eegpt"),
+    ],
+)
+def test_imports_are_seen_however_they_are_written(statement, unit):
+    assert list(imported_units(statement)) == [unit]
+
+
+def test_importing_the_package_loads_no_heavy_optional_library():
+    heavy = ["moabb", "papermill", "dask", "skorch", "matplotlib.pyplot", "seaborn", "pyriemann", "typer"]
+    code = f"import eeglab_models, sys; print([name for name in {heavy} if name in sys.modules])"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"

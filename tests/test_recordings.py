@@ -1,0 +1,118 @@
+"""From recordings to windows."""
+
+import mne
+import numpy as np
+import pytest
+
+from eeglab_models.signals.recordings import load_windows
+from eeglab_models.signals.simulation import SimulatedMotorImagery
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return SimulatedMotorImagery(n_subjects=2, n_sessions=1, n_runs=1, n_trials_per_run=8)
+
+
+@pytest.fixture
+def raw():
+    """Two EEG channels of 20 and 30 µV, an EOG channel, and three annotated events of 2 s."""
+    info = mne.create_info(["C3", "C4", "EOG"], 100.0, ["eeg", "eeg", "eog"])
+    time = np.arange(3000) / 100
+    sine = np.sin(2 * np.pi * 10 * time)
+    raw = mne.io.RawArray(np.stack([20e-6 * sine, 30e-6 * sine, 1e-3 * sine]), info, verbose="error")
+    return raw.set_annotations(mne.Annotations([5, 10, 15], 2.0, ["rest", "left", "left"]))
+
+
+def test_windows_of_a_data_set_come_with_all_that_belongs_to_them(dataset):
+    windows = load_windows(dataset, [2], events=["left_hand", "right_hand"])
+
+    assert windows.data.shape == (4, 22, 1000)
+    assert windows.data.dtype == np.float32
+    assert (windows.sfreq, windows.unit) == (250.0, "µV")
+    assert set(windows.labels) == {"left_hand", "right_hand"}
+    assert windows.metadata["subject"].tolist() == [2] * 4
+    assert windows.signal["n_times"] == 1000
+
+
+def test_windows_of_a_data_set_are_those_of_moabb(dataset):
+    from moabb.paradigms import MotorImagery
+
+    windows = load_windows(dataset, [1], events=["left_hand", "feet"], fmin=8, fmax=32, tmax=3.0)
+    with mne.use_log_level("error"):
+        paradigm = MotorImagery(n_classes=2, events=["left_hand", "feet"], fmin=8, fmax=32, tmax=3.0)
+        expected, labels, _ = paradigm.get_data(dataset, subjects=[1])
+
+    np.testing.assert_allclose(windows.data, expected[..., :750], atol=1e-4)
+    assert windows.labels.tolist() == list(labels)
+
+
+def test_raw_recordings_are_cut_at_their_annotations(raw):
+    windows = load_windows(raw, events=["left"], fmin=None, fmax=None)
+
+    assert windows.data.shape == (2, 2, 200)
+    assert windows.ch_names == ["C3", "C4"]
+    np.testing.assert_allclose(windows.data[0], raw.get_data("eeg")[:, 1000:1200] * 1e6, atol=1e-4)
+
+
+def test_raw_recordings_without_annotations_are_cut_into_consecutive_windows(raw):
+    windows = load_windows(raw.set_annotations(None), tmax=7.0, fmin=None, fmax=None)
+
+    assert windows.data.shape == (4, 2, 700)
+    np.testing.assert_allclose(windows.data[1], raw.get_data("eeg")[:, 700:1400] * 1e6, atol=1e-4)
+
+
+def test_raw_recordings_are_filtered(raw):
+    filtered = load_windows(raw, fmin=20, fmax=40)
+
+    assert filtered.data.std() < 1
+
+
+def test_recordings_of_the_caller_stay_as_they_are(raw):
+    before = raw.get_data()
+
+    load_windows(raw, fmin=20, fmax=40)
+
+    np.testing.assert_array_equal(raw.get_data(), before)
+
+
+def test_epochs_start_at_tmin_and_leave_out_the_sample_at_tmax(raw):
+    events, event_id = mne.events_from_annotations(raw, verbose="error")
+    epochs = mne.Epochs(raw, events, event_id, -1.0, 2.0, baseline=None, preload=True, verbose="error")
+
+    windows = load_windows(epochs, tmin=0.5, tmax=1.5)
+
+    assert windows.data.shape == (3, 2, 100)
+    assert windows.labels.tolist() == ["rest", "left", "left"]
+    np.testing.assert_allclose(windows.data[0], raw.get_data("eeg")[:, 550:650] * 1e6, atol=1e-4)
+
+
+def test_windows_beyond_the_epochs_are_refused(raw):
+    events, event_id = mne.events_from_annotations(raw, verbose="error")
+    epochs = mne.Epochs(raw, events, event_id, 0, 2.0, baseline=None, preload=True, verbose="error")
+
+    with pytest.raises(ValueError, match="reach from 0 s to 2 s"):
+        load_windows(epochs, tmax=3.0)
+
+
+def test_a_misspelt_data_set_is_answered_with_the_nearest_name():
+    with pytest.raises(ValueError, match="Did you mean 'BNCI2014_001'"):
+        load_windows("BNCI2014-01")
+
+
+def test_unknown_subjects_and_events_are_named(dataset, raw):
+    with pytest.raises(ValueError, match=r"no subject \[3\]; it has 1 to 2"):
+        load_windows(dataset, [1, 3])
+    with pytest.raises(ValueError, match="no event fete; it has feet, left_hand"):
+        load_windows(dataset, events=["fete"])
+    with pytest.raises(ValueError, match="the recording has no event right; it has left, rest"):
+        load_windows(raw, events=["right"])
+
+
+def test_a_window_of_unknown_length_is_refused(raw):
+    with pytest.raises(ValueError, match="Pass tmax="):
+        load_windows(raw.set_annotations(None))
+
+
+def test_what_is_no_recording_is_refused():
+    with pytest.raises(TypeError, match="got ndarray"):
+        load_windows(np.zeros((2, 3, 4)))
