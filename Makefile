@@ -9,7 +9,7 @@ PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 .DEFAULT_GOAL := help
 
 help:            ## show the commands
-	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@sed -n 's/^\([a-z]*\):.*## */\1\t/p' $(MAKEFILE_LIST)
 
 demo: $(READY)   ## run the quickstart on the simulated data set, no download
 	$(BIN)/python -m eeglab_models demo
@@ -27,6 +27,9 @@ notebooks: $(READY) ## execute every notebook, top to bottom
 
 lab: $(READY)    ## open JupyterLab
 	$(BIN)/jupyter lab notebooks
+
+bench: $(READY)  ## compare speed with braindecode: make bench PEER_PYTHON=...
+	$(BIN)/python benchmarks/models.py --peer-python "$(PEER_PYTHON)"
 
 clean:           ## remove the environment and all outputs
 	rm -rf .venv outputs

@@ -19,7 +19,7 @@ use these names throughout:
 import math
 import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -178,17 +178,19 @@ class CodeBrain(EEGModel):
         activation: type[nn.Module] = nn.ReLU,
     ) -> None:
         super().__init__(locals())
+        if not 1 <= patch_size <= self.n_times:
+            raise ValueError(
+                f"patch_size must lie between 1 and the window's {self.n_times} samples, got {patch_size}. "
+                "Pass longer windows or shorter patches."
+            )
+        if num_res_layers < 1:
+            raise ValueError(f"num_res_layers must be at least 1, got {num_res_layers}.")
         self.patch_size = patch_size
         self.n_patches = self.n_times // patch_size
         self.out_channels = out_channels
         self.drop_prob = drop_prob
         self.hidden_dim = mlp_hidden_multiplier * out_channels
         self.pretrain_mode = pretrain_mode
-        if not self.n_patches:
-            raise ValueError(
-                f"A window needs at least one patch of {patch_size} samples, got n_times={self.n_times}. "
-                "Pass longer windows or a smaller patch_size."
-            )
         warn_about_tail(self.n_times, patch_size, f"cut to {self.n_patches * patch_size} samples")
 
         self.patch_embedding = PatchEmbedding(
@@ -202,20 +204,12 @@ class CodeBrain(EEGModel):
             spectral_dropout,
         )
         self.init_conv = nn.Sequential(
-            named(WeightNormConv1d(self.patch_embedding.embed_dim, res_channels, 1)), activation()
+            named(WeightNormConv1d(self.patch_embedding.embed_dim, res_channels)), activation()
         )
-        self.residual_layer = ResidualBlocks(
-            num_res_layers,
-            res_channels,
-            skip_channels,
-            s4_lmax,
-            s4_bidirectional,
-            s4_layernorm,
-            swa_window_size,
-            drop_prob,
-        )
+        block = (res_channels, skip_channels, s4_lmax, s4_bidirectional, s4_layernorm, swa_window_size)
+        self.residual_layer = ResidualBlocks(ResidualBlock(*block, drop_prob) for _ in range(num_res_layers))
         self.final_conv = nn.Sequential(
-            named(WeightNormConv1d(skip_channels, skip_channels, 1)),
+            named(WeightNormConv1d(skip_channels, skip_channels)),
             activation(),
             named(nn.Conv1d(skip_channels, out_channels, 1)),
         )
@@ -333,7 +327,16 @@ class PatchEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         n_steps = (patch_size + 2 * padding - kernel_size) // n_maps + 1
-        check_patch_kernels(patch_size, n_steps, refine_kernel_size, surroundings)
+        if n_steps < 1:
+            raise ValueError(
+                f"proj_kernel_size={kernel_size} leaves nothing of a patch of {patch_size} samples. "
+                "Use longer patches, a smaller kernel or more proj_padding."
+            )
+        for argument, kernel in (("proj_refine_kernel", (refine_kernel_size,)), ("pos_kernel", surroundings)):
+            if any(size < 1 or size % 2 == 0 for size in kernel):
+                raise ValueError(
+                    f"{argument} must be odd, so that kernels have a middle, got {kernel}. Add 1."
+                )
         self.embed_dim = n_maps * n_steps
         self.mask_encoding = nn.Parameter(torch.zeros(self.embed_dim), requires_grad=False)
         layers: list[nn.Module] = [nn.Conv2d(1, n_maps, (1, kernel_size), (1, n_maps), (0, padding))]
@@ -375,32 +378,50 @@ class PatchEmbedding(nn.Module):
         if self.embed_dim != patches.shape[-1]:
             raise ValueError(
                 f"Masks need tokens as wide as patches, got {self.embed_dim} features for "
-                f"{patches.shape[-1]} samples. Choose the first convolution so that they agree."
+                f"{patches.shape[-1]} samples. Choose conv_out_chans and proj_padding so that they agree."
             )
         return torch.where(mask.unsqueeze(-1) == 1, self.mask_encoding.to(patches.dtype), patches)
+
+
+class WeightNormConv1d(nn.Module):
+    """Convolution whose weight is a direction, ``original1``, of a learned length, ``original0``.
+
+    References
+    ----------
+    Salimans and Kingma (2016), Weight normalization, equation 2.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1) -> None:
+        super().__init__()
+        conv = nn.Conv1d(in_channels, out_channels, kernel_size)
+        weight = conv.weight.detach()  # (out_channels, in_channels, kernel_size)
+        length = weight.norm(dim=(1, 2), keepdim=True)  # (out_channels, 1, 1)
+        direction = nn.init.kaiming_normal_(torch.empty_like(weight))
+        self.bias = conv.bias
+        self.parametrizations = nn.Module()
+        self.parametrizations.weight = nn.ParameterDict({"original0": length, "original1": direction})
+
+    def forward(
+        self, tokens: Float[Tensor, "batch in_channels n_tokens"]
+    ) -> Float[Tensor, "batch out_channels n_tokens"]:
+        """Convolve along the tokens, whose number stays."""
+        length = self.parametrizations.weight["original0"]  # (out_channels, 1, 1)
+        direction = self.parametrizations.weight["original1"]  # (out_channels, in_channels, kernel_size)
+        weight = direction * (length / direction.norm(dim=(1, 2), keepdim=True))
+        return F.conv1d(tokens, weight, self.bias, padding="same")
+
+
+def named(conv: nn.Module) -> nn.Sequential:
+    """Put a convolution one level deeper, where published weights name it."""
+    return nn.Sequential(OrderedDict(conv=conv))
 
 
 class ResidualBlocks(nn.Module):
     """Stack of residual blocks, whose contributions add up to the output."""
 
-    def __init__(
-        self,
-        n_layers: int,
-        res_channels: int,
-        skip_channels: int,
-        n_tokens_most: int,
-        bidirectional: bool,
-        layer_norm: bool,
-        window_size: int,
-        drop_prob: float,
-    ) -> None:
+    def __init__(self, blocks: Iterable[nn.Module]) -> None:
         super().__init__()
-        self.residual_blocks = nn.ModuleList(
-            ResidualBlock(
-                res_channels, skip_channels, n_tokens_most, bidirectional, layer_norm, window_size, drop_prob
-            )
-            for _ in range(n_layers)
-        )
+        self.residual_blocks = nn.ModuleList(blocks)
 
     def forward(self, tokens: Tokens) -> Float[Tensor, "batch skip_channels n_tokens"]:
         """Collect what the blocks contribute."""
@@ -426,11 +447,11 @@ class ResidualBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.rms_norm = RMSNorm(res_channels)
-        self.conv_layer = named(WeightNormConv1d(res_channels, 2 * res_channels, 3))
+        self.conv_layer = named(WeightNormConv1d(res_channels, 2 * res_channels, kernel_size=3))
         self.sgconv = GlobalConv(2 * res_channels, n_tokens_most, bidirectional, layer_norm, drop_prob)
         self.attention = WindowAttention(2 * res_channels, window_size, drop_prob)
-        self.res_conv = WeightNormConv1d(res_channels, res_channels, 1)
-        self.skip_conv = WeightNormConv1d(res_channels, skip_channels, 1)
+        self.res_conv = WeightNormConv1d(res_channels, res_channels)
+        self.skip_conv = WeightNormConv1d(res_channels, skip_channels)
 
     def forward(
         self, tokens: Tokens, first: Tokens
@@ -449,22 +470,21 @@ class ResidualBlock(nn.Module):
 class RMSNorm(nn.Module):
     """Bring every token to unit root mean square, then rescale its features."""
 
-    def __init__(self, embed_dim: int, eps: float = 1e-8) -> None:
+    def __init__(self, embed_dim: int) -> None:
         super().__init__()
-        self.eps = eps
         self.scale = nn.Parameter(torch.ones(1, embed_dim, 1))
 
     def forward(self, tokens: Tokens) -> Tokens:
         """Normalise the tokens."""
-        power = tokens.square().mean(dim=1, keepdim=True)  # (batch, 1, n_tokens)
-        return self.scale * (tokens * torch.rsqrt(power + self.eps**2))
+        power = tokens.pow(2).mean(dim=1, keepdim=True)  # (batch, 1, n_tokens)
+        return self.scale * (tokens * torch.rsqrt(power + 1e-16))
 
 
 class GlobalConv(nn.Module):
-    """Structured global convolution: filters as long as the sequence, spanned by a few learned taps.
+    """Structured global convolution: filters as long as the sequence, made of few learned taps.
 
-    A filter is a row of pieces of two taps each, upsampled to twice the length from piece to piece and
-    weighted less and less. `kernel_norm` is the norm of the filters when they were new; it stays while
+    A filter is a row of pieces of two taps each. From piece to piece it is stretched to twice the length
+    and weighs less. Filters are divided by `kernel_norm`, their norm when they were new, which stays while
     they learn.
 
     References
@@ -485,11 +505,10 @@ class GlobalConv(nn.Module):
         n_rows = 2 * N_FILTERS if bidirectional else N_FILTERS
         self.bidirectional = bidirectional
         self.skip_weight = nn.Parameter(torch.randn(N_FILTERS, embed_dim))
-        self.register_buffer("multiplier", torch.full((1, embed_dim, 1), 2.0))
         self.kernel_list = nn.ParameterList(torch.randn(n_rows, embed_dim, 2) for _ in range(n_pieces))
-        with torch.no_grad():
-            norm = build_filters(list(self.kernel_list), self.multiplier).norm(dim=-1, keepdim=True)
-        self.register_buffer("kernel_norm", norm)  # (n_rows, embed_dim, 1)
+        multiplier = torch.full((1, embed_dim, 1), 2.0)
+        self.register_buffer("multiplier", multiplier)
+        self.register_buffer("kernel_norm", measure_norm(list(self.kernel_list), multiplier))
         self.register_buffer("kernel_norm_initialized", torch.tensor(True))
         self.dropout = nn.Dropout1d(drop_prob)
         self.norm = nn.LayerNorm(N_FILTERS * embed_dim) if layer_norm else nn.Identity()
@@ -498,76 +517,64 @@ class GlobalConv(nn.Module):
     def forward(self, tokens: Tokens) -> Tokens:
         """Relate every token to all others."""
         filtered = self.dropout(F.gelu(self.convolve(tokens)))  # (batch, n_filters * embed_dim, n_tokens)
-        if not isinstance(self.norm, nn.Identity):
+        if isinstance(self.norm, nn.LayerNorm):
             filtered = self.norm(filtered.transpose(1, 2)).transpose(1, 2)
         return pointwise(filtered, self.output_linear.weight, self.output_linear.bias)
 
     def convolve(self, tokens: Tokens) -> Float[Tensor, "batch filtered n_tokens"]:
-        """Filter every feature with its filters, as a product of spectra."""
+        """Apply the filters of every feature, as a product of spectra."""
         n_tokens = tokens.shape[-1]
         n_fft = fast_length(2 * n_tokens)
         # The FFT has no half-precision form on most processors.
         precise = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
         spectra = torch.fft.rfft(precise, n=n_fft).unsqueeze(1)  # (batch, 1, embed_dim, n_freqs)
-        shapes = tap_shapes(len(self.kernel_list), n_tokens, n_fft, self.bidirectional, precise)
-        taps = self.all_taps().to(shapes.dtype)  # (n_filters, embed_dim, n_taps)
-        spectra = spectra * (taps @ shapes)  # (batch, n_filters, embed_dim, n_freqs)
+        shapes = self.tap_shapes(n_tokens, n_fft, precise)  # (n_taps, n_freqs)
+        spectra = spectra * (self.taps().to(shapes.dtype) @ shapes)  # (batch, n_filters, embed_dim, n_freqs)
         filtered = torch.fft.irfft(spectra, n=n_fft)[..., :n_tokens]
         # A copy costs less than keeping the padding until the backward pass.
         filtered = filtered.flatten(1, 2).contiguous()  # (batch, n_filters * embed_dim, n_tokens)
         return filtered.to(tokens.dtype)
 
-    def all_taps(self) -> Float[Tensor, "n_filters embed_dim n_taps"]:
-        """Decay and normalise the taps of all pieces, forward, then backward, then of the skip."""
-        taps = torch.stack(list(self.kernel_list), dim=2)  # (n_rows, embed_dim, n_pieces, 2)
-        taps = taps * decays(self.multiplier, len(self.kernel_list)).unsqueeze(-1)
-        taps = taps.flatten(2) / self.kernel_norm  # (n_rows, embed_dim, 2 * n_pieces)
-        rows = taps.split(N_FILTERS)  # each (n_filters, embed_dim, 2 * n_pieces)
-        return torch.cat([*rows, self.skip_weight.unsqueeze(-1)], dim=-1)  # (n_filters, embed_dim, n_taps)
+    def taps(self) -> Float[Tensor, "n_filters embed_dim n_taps"]:
+        """Weigh and normalise the taps of all pieces; the skip is one more tap."""
+        taps = weigh_taps(list(self.kernel_list), self.multiplier) / self.kernel_norm
+        directions = taps.split(N_FILTERS)  # each (n_filters, embed_dim, 2 * n_pieces)
+        return torch.cat([*directions, self.skip_weight.unsqueeze(-1)], dim=-1)
+
+    def tap_shapes(self, n_tokens: int, n_fft: int, like: Tensor) -> Complex[Tensor, "n_taps n_freqs"]:
+        """Spectrum that one unit of every tap adds to a filter."""
+        shapes = stretch_taps(len(self.kernel_list), like)[:, :n_tokens]  # (2 * n_pieces, n_tokens or less)
+        ahead = F.pad(shapes, (0, n_fft - shapes.shape[1]))  # (2 * n_pieces, n_fft)
+        # The convolution is circular: what stands at the end reaches back, from the next token on.
+        directions = [ahead, ahead.flip(-1)] if self.bidirectional else [ahead]
+        skip = F.pad(torch.ones_like(shapes[:1, :1]), (0, n_fft - 1))  # (1, n_fft)
+        return torch.fft.rfft(torch.cat([*directions, skip]))  # (n_taps, n_freqs)
 
 
-def tap_shapes(
-    n_pieces: int, n_tokens: int, n_fft: int, bidirectional: bool, like: Tensor
-) -> Complex[Tensor, "n_taps n_freqs"]:
-    """Spectrum that one unit of every tap adds to a filter: of the pieces, then of the skip."""
-    taps = torch.eye(2, dtype=like.dtype, device=like.device)
-    shapes = torch.block_diag(*[upsample(taps[None], piece)[0] for piece in range(n_pieces)])
-    shapes = shapes[:, :n_tokens]  # (2 * n_pieces, n_tokens or less)
-    shapes = F.pad(shapes, (0, n_fft - shapes.shape[1]))  # (2 * n_pieces, n_fft)
-    # The convolution is circular: what stands at the end reaches back, from the next token on.
-    rows = [shapes, shapes.flip(-1)] if bidirectional else [shapes]
-    impulse = F.pad(taps[:1, :1], (0, n_fft - 1))  # (1, n_fft)
-    return torch.fft.rfft(torch.cat([*rows, impulse]))  # (n_taps, n_freqs)
+def weigh_taps(pieces: Sequence[Tensor], multiplier: Tensor) -> Float[Tensor, "n_rows embed_dim n_taps"]:
+    """Line up the taps of all pieces; a piece weighs `multiplier` times as much as the next."""
+    order = torch.arange(len(pieces) - 1, -1, -1, device=multiplier.device)
+    weights = (multiplier**order).unsqueeze(-1)  # (1, embed_dim, n_pieces, 1)
+    return (torch.stack(list(pieces), dim=2) * weights).flatten(2)  # (n_rows, embed_dim, 2 * n_pieces)
 
 
-def build_filters(pieces: Sequence[Tensor], multiplier: Tensor) -> Float[Tensor, "n_rows embed_dim length"]:
-    """Lay out the filters, before they are normalised."""
-    weights = decays(multiplier, len(pieces)).split(1, dim=-1)
-    return torch.cat([upsample(piece, i) * weights[i] for i, piece in enumerate(pieces)], dim=-1)
+def stretch_taps(n_pieces: int, like: Tensor) -> Float[Tensor, "n_taps length"]:
+    """Lay out what one unit of every tap adds to a filter; a piece is as long as all before it."""
+    tap = torch.eye(2, dtype=like.dtype, device=like.device).unsqueeze(0)  # (1, 2, 2)
+    scales = [2 ** max(piece - 1, 0) for piece in range(n_pieces)]
+    pieces = [F.interpolate(tap, scale_factor=scale, mode="linear")[0] for scale in scales]
+    return torch.block_diag(*pieces)  # (2 * n_pieces, 2**n_pieces)
 
 
-def upsample(piece: Float[Tensor, "n_rows embed_dim 2"], i: int) -> Float[Tensor, "n_rows embed_dim length"]:
-    """Stretch piece `i` of a filter by linear interpolation, so that it is as long as all before it."""
-    return F.interpolate(piece, scale_factor=2 ** max(i - 1, 0), mode="linear")
-
-
-def decays(
-    multiplier: Float[Tensor, "1 embed_dim 1"], n_pieces: int
-) -> Float[Tensor, "1 embed_dim n_pieces"]:
-    """Weight of every piece: `multiplier` times that of the next one."""
-    return multiplier ** torch.arange(n_pieces - 1, -1, -1, device=multiplier.device)
+def measure_norm(pieces: Sequence[Tensor], multiplier: Tensor) -> Float[Tensor, "n_rows embed_dim 1"]:
+    """Norm of the filters that the pieces make."""
+    filters = weigh_taps(pieces, multiplier) @ stretch_taps(len(pieces), multiplier)
+    return filters.detach().norm(dim=-1, keepdim=True)  # (n_rows, embed_dim, 1)
 
 
 def fast_length(n: int) -> int:
-    """Find the next length from `n` on that an FFT is fast for: no prime factor above 5."""
-    while True:
-        rest = n
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return n
-        n += 1
+    """Find a length from `n` on that an FFT is fast for: a small factor times a power of two."""
+    return min(odd << (math.ceil(n / odd) - 1).bit_length() for odd in (1, 3, 5, 9, 15, 25, 27))
 
 
 class WindowAttention(nn.Module):
@@ -578,7 +585,7 @@ class WindowAttention(nn.Module):
         check_window_size(window_size)
         if embed_dim % N_HEADS:
             raise ValueError(
-                f"res_channels must be even, so that {N_HEADS} heads share twice as many features, "
+                f"res_channels must be even, so that {N_HEADS} heads can share twice as many features, "
                 f"got {embed_dim // 2}."
             )
         self.window_size = window_size
@@ -595,101 +602,51 @@ class WindowAttention(nn.Module):
         return pointwise(heads, self.out_proj.weight, self.out_proj.bias)
 
     def attend(self, tokens: Tokens) -> Tokens:
-        """Average the values of the window."""
+        """Average the values in the window of every token."""
         drop_prob = self.drop_prob if self.training else 0.0
         qkv = pointwise(tokens, self.in_proj_weight, self.in_proj_bias)  # (batch, 3 * embed_dim, n_tokens)
         qkv = qkv.unflatten(1, (3, N_HEADS, -1))  # (batch, 3, n_heads, head_dim, n_tokens)
         q, k, v = qkv.transpose(-2, -1).unbind(1)  # each (batch, n_heads, n_tokens, head_dim)
-        # Windows wider than this see the same tokens.
+        # All windows from this width on hold the whole sequence.
         window_size = min(self.window_size, 2 * tokens.shape[-1] - 1)
         heads = banded_attention(q, k, v, window_size, drop_prob)  # (batch, n_heads, n_tokens, head_dim)
         return heads.transpose(-2, -1).flatten(1, 2)  # (batch, embed_dim, n_tokens)
 
     def attend_to_itself(self, tokens: Tokens) -> Tokens:
-        """Take the token's own value: a window of one has one weight, and softmax makes it 1."""
+        """Take every token's own value: softmax gives the only weight of its window the value 1."""
         embed_dim = tokens.shape[1]
         values = pointwise(tokens, self.in_proj_weight[2 * embed_dim :], self.in_proj_bias[2 * embed_dim :])
-        if not self.training or not self.drop_prob:
+        if not self.training or self.drop_prob == 0.0:
             return values
         weights = torch.ones_like(values[:, :N_HEADS])  # (batch, n_heads, n_tokens)
         weights = F.dropout(weights, self.drop_prob).unsqueeze(2)  # (batch, n_heads, 1, n_tokens)
         return (values.unflatten(1, (N_HEADS, -1)) * weights).flatten(1, 2)  # (batch, embed_dim, n_tokens)
 
 
-class WeightNormConv1d(nn.Module):
-    """Convolution whose weight is a direction, ``original1``, and a length, ``original0``.
-
-    References
-    ----------
-    Salimans and Kingma (2016), Weight normalization, equation 2.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
-        super().__init__()
-        conv = nn.Conv1d(in_channels, out_channels, kernel_size)
-        weight = conv.weight.detach()  # (out_channels, in_channels, kernel_size)
-        length = weight.norm(dim=(1, 2), keepdim=True)  # (out_channels, 1, 1)
-        self.bias = conv.bias
-        self.parametrizations = nn.Module()
-        self.parametrizations.weight = nn.ParameterDict(
-            {"original0": length, "original1": nn.init.kaiming_normal_(weight)}
-        )
-
-    def forward(
-        self, x: Float[Tensor, "batch in_channels n_tokens"]
-    ) -> Float[Tensor, "batch out_channels n_tokens"]:
-        """Convolve; the sequence keeps its length."""
-        length, direction = (
-            self.parametrizations.weight["original0"],
-            self.parametrizations.weight["original1"],
-        )
-        weight = direction * (length / direction.norm(dim=(1, 2), keepdim=True))
-        return F.conv1d(x, weight, self.bias, padding="same")
+def pointwise(
+    tokens: Float[Tensor, "batch in_features n_tokens"],
+    weight: Float[Tensor, "out_features in_features"],
+    bias: Float[Tensor, " out_features"],
+) -> Float[Tensor, "batch out_features n_tokens"]:
+    """Apply a linear layer to the features of every token."""
+    return F.conv1d(tokens, weight.unsqueeze(-1), bias)
 
 
 def measure_filter_norms(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Measure the norms of global filters that come without one, from the filters themselves."""
     measured = {}
-    for name in [name for name in state_dict if name.endswith(".multiplier")]:
+    for name, multiplier in state_dict.items():
+        if not name.endswith(".multiplier"):
+            continue
         conv = name.removesuffix("multiplier")
         known = state_dict.get(f"{conv}kernel_norm_initialized", f"{conv}kernel_norm" in state_dict)
-        n_pieces = sum(key.startswith(f"{conv}kernel_list.") for key in state_dict)
-        pieces = [state_dict.get(f"{conv}kernel_list.{i}") for i in range(n_pieces)]
-        if known or not pieces or any(piece is None for piece in pieces):
-            continue
-        precise = torch.promote_types(pieces[0].dtype, torch.float32)
-        filters = build_filters([piece.to(precise) for piece in pieces], state_dict[name].to(precise))
-        measured[f"{conv}kernel_norm"] = filters.norm(dim=-1, keepdim=True).to(pieces[0].dtype)
-        measured[f"{conv}kernel_norm_initialized"] = torch.tensor(True, device=filters.device)
+        pieces: list[Tensor] = []
+        while f"{conv}kernel_list.{len(pieces)}" in state_dict:
+            pieces.append(state_dict[f"{conv}kernel_list.{len(pieces)}"])
+        if pieces and not known:
+            measured[f"{conv}kernel_norm"] = measure_norm(pieces, multiplier)
+        measured[f"{conv}kernel_norm_initialized"] = torch.tensor(True, device=multiplier.device)
     return measured
-
-
-def check_patch_kernels(
-    patch_size: int, n_steps: int, refine_kernel_size: int, surroundings: tuple[int, ...]
-) -> None:
-    """Refuse kernels that leave nothing of a patch, or that have no middle."""
-    if n_steps < 1:
-        raise ValueError(
-            f"proj_kernel_size leaves nothing of a patch of {patch_size} samples. "
-            "Use longer patches, a smaller kernel or more proj_padding."
-        )
-    for argument, sizes in (("proj_refine_kernel", (refine_kernel_size,)), ("pos_kernel", surroundings)):
-        if any(size < 1 or size % 2 == 0 for size in sizes):
-            raise ValueError(f"{argument} must be odd, so that its input keeps its size, got {sizes}. Add 1.")
-
-
-def pointwise(
-    x: Float[Tensor, "batch in_features n_tokens"],
-    weight: Float[Tensor, "out_features in_features"],
-    bias: Float[Tensor, " out_features"],
-) -> Float[Tensor, "batch out_features n_tokens"]:
-    """Apply a linear layer to the features of every token."""
-    return F.conv1d(x, weight.unsqueeze(-1), bias)
-
-
-def named(conv: nn.Module) -> nn.Sequential:
-    """Put a convolution one level deeper, where published weights name it."""
-    return nn.Sequential(OrderedDict(conv=conv))
 
 
 # Names in the authors' checkpoint, which was saved from DataParallel, and names here.

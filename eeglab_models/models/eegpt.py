@@ -368,20 +368,7 @@ class Encoder(nn.Module):
             block.mlp.fc2.weight /= (2 * number) ** 0.5
 
     def forward(self, patches: Patches, chans_id: Int[Tensor, "*one n_chans"]) -> SummaryTokens:
-        """Summarise every moment.
-
-        Parameters
-        ----------
-        patches : torch.Tensor, shape (batch, n_patches, n_chans, patch_size)
-            Patches of all channels.
-        chans_id : torch.Tensor, shape (n_chans,) or (1, n_chans)
-            Rows of the channel embedding.
-
-        Returns
-        -------
-        summary : torch.Tensor, shape (batch, n_patches, n_summary_tokens, embed_dim)
-            Normalised summary tokens.
-        """
+        """Summarise the patches of every moment; `chans_id` are the rows of the channel embedding."""
         return self.summarise(self.embed(patches, chans_id))
 
     def embed(self, patches: Patches, chans_id: Int[Tensor, "*one n_chans"]) -> PatchTokens:
@@ -392,9 +379,8 @@ class Encoder(nn.Module):
         """Summarise the tokens of every moment; they may be those of a few channels only."""
         batch, n_patches, n_chans, _ = tokens.shape
         tokens = tokens.flatten(0, 1)  # (n_moments, n_chans, embed_dim)
-        summary = self.summary_token.expand(
-            tokens.shape[0], -1, -1
-        )  # (n_moments, n_summary_tokens, embed_dim)
+        summary = self.summary_token.expand(batch * n_patches, -1, -1)
+        # summary: (n_moments, n_summary_tokens, embed_dim)
         tokens = torch.cat([tokens, summary], dim=1)  # (n_moments, n_tokens, embed_dim)
         for block in self.blocks[:-1]:
             tokens = block(tokens)
@@ -421,10 +407,8 @@ class PatchEmbed(nn.Module):
     def forward(self, patches: Patches) -> PatchTokens:
         """Embed the patches."""
         # Every patch is an image of its own here: torch runs this as one matrix product.
-        images = patches.reshape(
-            -1, 1, 1, patches.shape[-1]
-        )  # (batch * n_patches * n_chans, 1, 1, patch_size)
-        tokens = self.proj(images)  # (batch * n_patches * n_chans, embed_dim, 1, 1)
+        images = patches.reshape(-1, 1, 1, patches.shape[-1])  # (n_images, 1, 1, patch_size)
+        tokens = self.proj(images)  # (n_images, embed_dim, 1, 1)
         return tokens.view(*patches.shape[:-1], tokens.shape[1])  # (batch, n_patches, n_chans, embed_dim)
 
 
@@ -557,22 +541,7 @@ class MaxNormLinear(nn.Module):
 
 
 def cut_moments(x: Windows, patch_size: int, patch_stride: int) -> Patches:
-    """Cut windows into patches, moment by moment; zeros complete the last one.
-
-    Parameters
-    ----------
-    x : torch.Tensor, shape (batch, n_chans, n_times)
-        EEG windows of at least one patch.
-    patch_size : int
-        Samples of one patch.
-    patch_stride : int
-        Samples from the start of one patch to the start of the next.
-
-    Returns
-    -------
-    patches : torch.Tensor, shape (batch, n_patches, n_chans, patch_size)
-        The patches, in the order of time.
-    """
+    """Cut windows into patches that may overlap, moment by moment; zeros complete the last one."""
     x = F.pad(x, (0, -(x.shape[-1] - patch_size) % patch_stride))  # (batch, n_chans, n_padded)
     patches = x.unfold(-1, patch_size, patch_stride)  # (batch, n_chans, n_patches, patch_size)
     return patches.transpose(1, 2)  # (batch, n_patches, n_chans, patch_size)
@@ -584,19 +553,10 @@ def count_patches(n_times: int, patch_size: int, patch_stride: int) -> int:
 
 
 def look_up_channels(names: Sequence[str] | None, n_chans: int) -> Int[Tensor, "*one n_chans"]:
-    """Find the rows of the channel embedding: those of the names, or the first ones if there are no names.
+    """Find the row of every channel in the channel embedding: by name, else by position.
 
-    Parameters
-    ----------
-    names : sequence of str or None
-        Names of the channels, in either case, with or without dots around them.
-    n_chans : int
-        Number of channels.
-
-    Returns
-    -------
-    chans_id : torch.Tensor, shape (1, n_chans), or (n_chans,) without names
-        Row of every channel. A channel of unknown name takes the row of its position.
+    Names may be in either case, with dots around them. The shape tells published weights with names,
+    (1, n_chans), from those without, (n_chans,).
     """
     if names is None:
         return torch.arange(n_chans)

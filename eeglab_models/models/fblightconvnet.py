@@ -211,7 +211,7 @@ class FBLightConvNet(EEGModel):
         ValueError
             If the number of channels or samples is not that of the model.
         """
-        self.check_input(x, n_times_least=self.patch_size)
+        self.check_input(x, n_times_least=1)
         if x.shape[-1] != self.n_times:
             raise ValueError(
                 f"FBLightConvNet was built for windows of {self.n_times} samples, got {x.shape[-1]}. "
@@ -250,6 +250,7 @@ class FilterBank(nn.Module):
             self.a_list = frozen(denominators, torch.float64)
         else:
             self.fir_list = frozen(numerators, torch.float32)
+            # Always 1, 0, 0, ...: published states hold them, no computation needs them.
             self.fir_a_list = frozen(denominators, torch.float32)
 
     def forward(
@@ -265,13 +266,12 @@ class FilterBank(nn.Module):
 
     def responses(self, n_times: int) -> tuple[Float[Tensor, "{self.n_bands} n_taps"], int]:
         """Give every filter's impulse response, and which of its samples meets the present one."""
-        if not self.recursive and not self.causal:
-            return stack_taps([*self.fir_list], [(len(taps) - 1) // 2 for taps in self.fir_list])
-        numerators = self.b_list if self.recursive else self.fir_list
-        denominators = self.a_list if self.recursive else self.fir_a_list
-        coefficients = [*numerators, *denominators]
-        table, start = stack_taps(coefficients, [0] * len(coefficients))  # (2 * n_bands, n_taps)
-        return impulse_response(*table.chunk(2), n_times), start
+        if self.recursive:
+            coefficients = [*self.b_list, *self.a_list]
+            table, start = stack_taps(coefficients, [0] * len(coefficients))  # (2 * n_bands, n_taps)
+            return impulse_response(*table.chunk(2), n_times), start
+        starts = [0 if self.causal else (len(taps) - 1) // 2 for taps in self.fir_list]
+        return stack_taps([*self.fir_list], starts)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         """Move the filters, but keep their precision: rounded coefficients are other filters."""
@@ -336,7 +336,7 @@ class LightweightConv(nn.Module):
 
 def log_variance(
     patches: Float[Tensor, "batch n_filters n_patches patch_size"], axis: int = -1
-) -> Float[Tensor, "batch n_filters n_patches"]:
+) -> Float[Tensor, "batch n_filters _"]:
     """Take the logarithm of the variance of every patch.
 
     Parameters
@@ -344,7 +344,7 @@ def log_variance(
     patches : torch.Tensor, shape (batch, n_filters, n_patches, patch_size)
         Patches in any unit.
     axis : int
-        Axis over which the variance is taken, the last by default.
+        Axis over which the variance is taken: by default the samples of a patch.
 
     Returns
     -------
@@ -352,7 +352,7 @@ def log_variance(
         Natural logarithm of the unbiased variance, which is kept between 1e-6 and 1e6.
     """
     precise = patches.to(torch.promote_types(patches.dtype, torch.float32))
-    # Several times as fast as torch.var, which computes the same in one pass.
+    # torch.var computes the same, several times slower.
     centred = precise - precise.mean(dim=axis, keepdim=True)  # (batch, n_filters, n_patches, patch_size)
     variance = centred.square().sum(dim=axis) / (patches.shape[axis] - 1)  # (batch, n_filters, n_patches)
     return variance.clamp(LEAST_VARIANCE, LARGEST_VARIANCE).log().to(patches.dtype)

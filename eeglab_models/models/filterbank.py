@@ -68,8 +68,11 @@ def choose_bands(n_bands: int | Sequence[Any] | None, sfreq: float) -> list[tupl
     if isinstance(bands, int):
         width = (HIGHEST_EDGE - LOWEST_EDGE) / max(bands, 1)
         bands = [(LOWEST_EDGE + i * width, LOWEST_EDGE + (i + 1) * width) for i in range(bands)]
-    if len(bands) == 0:
-        raise ValueError(f"A filter bank needs at least one band, got n_bands={n_bands}.")
+    if not isinstance(bands, Sequence) or len(bands) == 0:
+        raise ValueError(
+            "n_bands must be a positive number of bands, a list of at least one (low, high) in Hz, or None "
+            f"for 9 bands, got {n_bands!r}."
+        )
     for band in bands:
         if np.shape(band) != (2,) or not 0 < band[0] < band[1] < sfreq / 2:
             raise ValueError(
@@ -221,7 +224,7 @@ def impulse_response(
     b, a = b.double(), a.double()
     n_taps = a.shape[-1]
     # The difference equations of a block of samples are a triangular system, which only looks back on
-    # the block before. Powers of the recursion's state matrix would overflow.
+    # the block before. Powers of the recursion's state matrix would lose every digit.
     size = max(n_taps, 128)
     n_blocks = -(-n_times // size)
     lags = torch.arange(size, device=a.device)[:, None] - torch.arange(-size, size, device=a.device)

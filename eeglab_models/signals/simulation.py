@@ -121,7 +121,7 @@ class SimulatedMotorImagery(BaseDataset):
         reference: str = "mastoids",
         desynchronisation: float = 1.0,
         informative_eyes: bool = False,
-        seed: int = 2014,
+        seed: int = 3,
         subjects: Sequence[int] | None = None,
         sessions: Sequence[int] | None = None,
     ) -> None:

@@ -1,0 +1,32 @@
+"""The quickstart on real recordings, where they are present."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import papermill
+import pytest
+
+NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "00_quickstart.ipynb"
+RECORDINGS = Path(os.environ.get("MNE_DATA", "nowhere")) / "MNE-eegbci-data" / "files" / "eegmmidb"
+
+
+@pytest.mark.skipif(
+    not RECORDINGS.is_dir(), reason="MNE_DATA does not hold PhysioNet's motor imagery recordings"
+)
+@pytest.mark.filterwarnings("default")  # of the notebook's libraries, which run in a kernel of their own
+def test_real_recordings_reach_the_known_accuracy(tmp_path):
+    parameters = {
+        "dataset": "PhysionetMI",
+        "subjects": [1],
+        "events": ["hands", "feet"],
+        "n_epochs": 2,
+        "output_folder": str(tmp_path),
+    }
+
+    papermill.execute_notebook(NOTEBOOK, tmp_path / "run.ipynb", parameters, cwd=tmp_path, progress_bar=False)
+
+    scores = pd.read_csv(tmp_path / "scores.csv").set_index("pipeline")["accuracy"]
+    assert scores["CSP + LDA"] >= 0.85
+    assert scores["tangent space + LR"] >= 0.85
+    assert len(scores) == 7
