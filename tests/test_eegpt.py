@@ -153,7 +153,7 @@ def test_patches_may_overlap():
 
 
 @pytest.mark.parametrize(
-    ("stride", "n_times", "n_zeros"), [(None, 90, 6), (16, 90, 6), (20, 90, 6), (7, 90, 3)]
+    ("stride", "n_times", "n_zeros"), [(None, 90, 6), (16, 90, 6), (20, 100, 16), (7, 90, 3)]
 )
 def test_incomplete_windows_are_padded_with_zeros_and_say_so(stride, n_times, n_zeros):
     with pytest.warns(UserWarning, match=f"padded with zeros: {n_zeros} samples") as warnings:
@@ -310,6 +310,18 @@ def test_deeper_layers_begin_as_smaller_changes():
     stds = torch.tensor([block.mlp.fc2.weight.std().item() for block in model.target_encoder.blocks])
 
     torch.testing.assert_close(stds, 0.02 / torch.tensor([2.0, 4.0, 6.0]).sqrt(), rtol=0.02, atol=0)
+
+
+def test_hidden_width_is_rounded_down():
+    model = EEGPT(**SMALL, mlp_ratio=1.3)
+
+    assert model.target_encoder.blocks[0].mlp.fc1.out_features == 15  # of 15.6
+
+
+def test_activations_and_attention_weights_have_their_own_drop_probability():
+    layer = EEGPT(**SMALL, drop_prob=0.1, attn_drop_rate=0.2).target_encoder.blocks[0]
+
+    assert (layer.attn.proj_drop.p, layer.mlp.drop.p, layer.attn.attend.drop_prob) == (0.1, 0.1, 0.2)
 
 
 def test_deeper_layers_are_dropped_more_often():

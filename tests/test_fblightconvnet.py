@@ -161,6 +161,12 @@ def test_log_variance_is_unbiased_along_any_axis():
     torch.testing.assert_close(log_variance(patches, 2), patches.var(2).log())
 
 
+def test_log_variance_of_half_precision_maps_is_summed_in_single_precision():
+    patches = (10 + torch.randn(2, 3, 7, 250)).bfloat16()
+
+    assert torch.equal(log_variance(patches), log_variance(patches.float()).bfloat16())
+
+
 def test_maps_take_turns_with_the_kernels():
     conv = LightweightConv(n_filters=4, n_patches=3, n_heads=2, weight_softmax=False, bias=False)
     conv.weight.data = torch.tensor([[[1.0, 0.0, 0.0]], [[0.0, 0.0, 2.0]]])
@@ -223,9 +229,12 @@ def test_left_over_samples_are_filtered_but_take_no_part():
 
 
 def test_the_variance_may_be_taken_over_patches_where_that_leaves_one_value_per_patch():
-    model = FBLightConvNet(**SMALL | {"n_times": 144, "win_len": 12}, n_dim=2)
+    model = FBLightConvNet(**SMALL | {"n_times": 144, "win_len": 12}, n_dim=2).eval()
+    x = torch.randn(2, 4, 144)
+    maps = model.spatial_conv(x, model.spectral_filtering)
+    expected = model.attn_conv(maps.unflatten(-1, (12, 12)).var(2).log())
 
-    assert model(torch.randn(2, 4, 144)).shape == (2, 3)
+    torch.testing.assert_close(model(x, return_features=True)["features"], expected)
 
 
 @pytest.mark.parametrize(

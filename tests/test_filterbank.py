@@ -121,6 +121,12 @@ def test_only_a_verbose_design_is_described(verbose, capsys):
     assert ("FIR filter parameters" in capsys.readouterr().out) == verbose
 
 
+def test_a_causal_recursive_filter_is_described_as_one(capsys):
+    design_filters(BANDS, 100, {"method": "iir", "phase": "causal"}, verbose=True)
+
+    assert "one-pass forward" in capsys.readouterr().out
+
+
 def test_stacked_filters_meet_the_present_sample_at_one_index():
     table, start = stack_taps([torch.tensor([1.0, 2.0, 3.0]), torch.tensor([4.0])], [1, 0])
 

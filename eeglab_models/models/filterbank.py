@@ -14,7 +14,6 @@ Every filter here is a pair of coefficients, numerator and denominator, as in th
 """
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -103,7 +102,7 @@ def complete_filter_parameters(filter_parameters: Mapping[str, Any] | None) -> d
     ValueError
         If a key, the method or the phase is unknown.
     """
-    parameters = FILTER_DEFAULTS | deepcopy(dict(filter_parameters or {}))
+    parameters = FILTER_DEFAULTS | dict(filter_parameters or {})
     unknown = sorted(set(parameters) - set(FILTER_DEFAULTS))
     if unknown:
         raise ValueError(
