@@ -16,9 +16,9 @@ class OwnActivation(nn.ReLU):
 
 
 def test_numpy_numbers_become_plain_ones():
-    plain = to_plain({"n": np.int64(3), "bands": [(np.float32(4.0), 8)]})
+    plain = to_plain({"n": np.int64(3), "bands": [(np.float32(4.0), 8)], "b": np.array([1.5, 2.0])})
 
-    assert json.dumps(plain) == '{"n": 3, "bands": [[4.0, 8]]}'
+    assert json.dumps(plain) == '{"n": 3, "bands": [[4.0, 8]], "b": [1.5, 2.0]}'
 
 
 def test_a_class_that_a_configuration_cannot_name_is_refused():

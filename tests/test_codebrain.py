@@ -331,9 +331,16 @@ def test_a_norm_that_was_never_set_is_measured(model, changes):
 def test_parts_of_the_weights_leave_the_norms_alone(model):
     norm = model.get_buffer(f"{CONV}kernel_norm").clone()
 
-    model.load_state_dict({"norm.weight": torch.ones(7)}, strict=False)
+    model.load_state_dict({f"{CONV}multiplier": torch.full((1, 12, 1), 2.0)}, strict=False)
 
     assert torch.equal(model.get_buffer(f"{CONV}kernel_norm"), norm)
+
+
+def test_everything_but_the_head_has_the_published_size():
+    parameters = CodeBrain(n_outputs=2, n_chans=1, n_times=200).named_parameters()
+    sizes = [parameter.numel() for name, parameter in parameters if not name.startswith("final_layer.")]
+
+    assert sum(sizes) == 15_167_600
 
 
 PUBLISHED_NAMES = {

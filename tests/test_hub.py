@@ -8,6 +8,7 @@ from references.cases import CASES
 from references.compare import build
 from safetensors.torch import load_file, save_file
 
+from eeglab_models import EEGPT
 from eeglab_models.models.hub import read_weights
 
 DEFAULTS = [case for case in CASES if case.name == "default"]
@@ -102,6 +103,29 @@ def test_weights_without_a_head_warn_that_it_is_random(model, folder):
         loaded = type(model).from_pretrained(folder)
     assert all(key.startswith("final_layer.") for key in loaded.load_report.new)
     type(model).from_pretrained(folder, n_outputs=loaded.n_outputs)
+
+
+@pytest.fixture
+def eegpt_folder(tmp_path):
+    model = build(next(case for case in DEFAULTS if case.model == "EEGPT"))
+    model.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_a_projection_for_other_channels_starts_fresh_as_a_whole_and_warns(eegpt_folder):
+    with pytest.warns(UserWarning, match="no fitting weights for chan_proj.proj.bias, chan_proj"):
+        _, report = EEGPT.from_pretrained(eegpt_folder, n_chans=3, n_outputs=7, return_report=True)
+
+    assert {key.split(".")[0] for key in report.new} == {"chan_proj", "final_layer"}
+    assert not [key for key in report.loaded if key.startswith(("chan_proj", "final_layer"))]
+
+
+def test_a_projection_that_the_model_does_not_have_is_ignored(eegpt_folder):
+    _, report = EEGPT.from_pretrained(
+        eegpt_folder, chan_proj_type="none", n_chans=5, return_encoder_output=True, return_report=True
+    )
+
+    assert {key.split(".")[0] for key in report.ignored} == {"chan_proj", "final_layer", "chans_id"}
 
 
 def test_the_report_prints_what_happened(model, folder):

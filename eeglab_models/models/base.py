@@ -206,6 +206,8 @@ class EEGModel(nn.Module, HubMixin):
     def reset_head(self, n_outputs: int) -> None:
         """Replace the head by a fresh one; everything else stays.
 
+        A model that was built without a head, or with one of the caller's, becomes a plain classifier.
+
         Parameters
         ----------
         n_outputs : int
@@ -220,7 +222,11 @@ class EEGModel(nn.Module, HubMixin):
             raise ValueError(f"n_outputs must be positive, got {n_outputs}.")
         self._n_outputs = n_outputs
         self.arguments["n_outputs"] = n_outputs
-        parameter = next(self.parameters())
+        if "return_encoder_output" in self.arguments:
+            self.return_encoder_output = self.arguments["return_encoder_output"] = False
+        if "final_layer" in self.arguments:
+            self.arguments["final_layer"] = None
+        parameter = next(self.final_layer.parameters(), next(self.parameters()))
         self.final_layer = self.build_head().to(parameter.device, parameter.dtype).train(self.training)
 
     def get_config(self) -> dict[str, Any]:
@@ -239,13 +245,13 @@ class EEGModel(nn.Module, HubMixin):
         names = {layer: name for name, layer in self.layer_classes.items()}
         config = {}
         for argument, value in self.arguments.items():
-            if isinstance(value, type) and value not in names:
+            if callable(value) and value not in names:
                 raise ValueError(
-                    f"{argument}={value.__qualname__} cannot be written to a configuration, which may only "
-                    f"name {', '.join(sorted(layer.__name__ for layer in names))}. "
+                    f"{argument}={getattr(value, '__qualname__', value)} cannot be written to a configuration, "
+                    f"which may only name {', '.join(sorted(layer.__name__ for layer in names))}. "
                     "Save the state_dict instead."
                 )
-            config[argument] = names[value] if isinstance(value, type) else to_plain(value)
+            config[argument] = names[value] if callable(value) else to_plain(value)
         if self._chs_info is not None:
             config["chs_info"] = [write_channel(channel) for channel in self._chs_info]
         return config
@@ -335,9 +341,9 @@ def write_channel(channel: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_plain(value: Any) -> Any:
-    """Turn numpy scalars into Python's, inside lists and dictionaries too."""
+    """Turn numpy scalars and arrays into plain values, inside lists and dictionaries too."""
     if isinstance(value, dict):
         return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
-    return value.item() if isinstance(value, np.generic) else value
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value

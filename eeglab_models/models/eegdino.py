@@ -178,22 +178,6 @@ class EEGDINO(EEGModel):
             return nn.Identity()
         return ClassificationHead(self.emb_dim, self.n_outputs, self.activation)
 
-    def reset_head(self, n_outputs: int) -> None:
-        """Replace the head by a fresh one; a model without a head becomes a classifier.
-
-        Parameters
-        ----------
-        n_outputs : int
-            Number of outputs of the new head.
-
-        Raises
-        ------
-        ValueError
-            If `n_outputs` is not positive.
-        """
-        self.return_encoder_output = self.arguments["return_encoder_output"] = False
-        super().reset_head(n_outputs)
-
     def forward(
         self,
         x: Float[Tensor, "batch n_chans n_times"],
@@ -339,7 +323,7 @@ class SelfAttention(nn.Module):
     def forward(self, tokens: Tokens) -> Tokens:
         """Let every token read from all others."""
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        qkv = F.linear(tokens, self.qkv.weight, bias)  # (batch, n_tokens, 3 * n_heads * head_dim)
+        qkv = self.qkv(tokens) + bias  # (batch, n_tokens, 3 * n_heads * head_dim)
         qkv = qkv.unflatten(-1, (3, self.n_heads, -1))  # (batch, n_tokens, 3, n_heads, head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, n_heads, n_tokens, head_dim)
         heads = self.attend(q, k, v)  # (batch, n_heads, n_tokens, head_dim)

@@ -248,23 +248,6 @@ class EEGPT(EEGModel):
             return nn.Sequential(nn.Flatten(1), final_layer())
         return Probe(self.n_patches, self.n_summary_tokens * self.embed_dim, self.n_outputs)
 
-    def reset_head(self, n_outputs: int) -> None:
-        """Replace the head by a fresh `Probe`; a model without a head becomes a classifier.
-
-        Parameters
-        ----------
-        n_outputs : int
-            Number of outputs of the new head.
-
-        Raises
-        ------
-        ValueError
-            If `n_outputs` is not positive.
-        """
-        self.return_encoder_output = False
-        self.arguments |= {"return_encoder_output": False, "final_layer": None}
-        super().reset_head(n_outputs)
-
     def forward(self, x: Windows, return_features: bool = False) -> Tensor | dict[str, Tensor | None]:
         """Classify windows, or describe them.
 

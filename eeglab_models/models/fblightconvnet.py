@@ -90,7 +90,8 @@ class FBLightConvNet(EEGModel):
         Design of the filters: ``"method"`` (``"fir"`` or ``"iir"``), ``"phase"``, ``"filter_length"``,
         ``"l_trans_bandwidth"``, ``"h_trans_bandwidth"``, ``"fir_window"``, ``"fir_design"`` and
         ``"iir_params"`` as in `mne.filter.create_filter`. The phases ``"forward"`` and ``"causal"``
-        filter once, forward in time. None means zero-phase FIR filters.
+        filter once, forward in time; all other FIR filters, minimum-phase ones too, are centred on the
+        present sample. None means zero-phase FIR filters.
 
     Raises
     ------
@@ -168,23 +169,6 @@ class FBLightConvNet(EEGModel):
     def build_head(self) -> nn.Module:
         """Build a fresh linear classifier."""
         return nn.Linear(self.n_filters, self.n_outputs)
-
-    def reset_head(self, n_outputs: int) -> None:
-        """Replace the head by a fresh one; everything else stays.
-
-        Parameters
-        ----------
-        n_outputs : int
-            Number of outputs of the new head.
-
-        Raises
-        ------
-        ValueError
-            If `n_outputs` is not positive.
-        """
-        super().reset_head(n_outputs)
-        # The first parameters of this model are filters, which have a precision of their own.
-        self.final_layer.to(self.attn_conv.weight.dtype)
 
     def forward(
         self,

@@ -90,7 +90,7 @@ def complete_filter_parameters(filter_parameters: Mapping[str, Any] | None) -> d
         Some of ``"method"`` (``"fir"`` or ``"iir"``), ``"phase"``, ``"filter_length"``,
         ``"l_trans_bandwidth"``, ``"h_trans_bandwidth"``, ``"fir_window"``, ``"fir_design"`` and
         ``"iir_params"``, with the meaning they have in `mne.filter.create_filter`. The phases
-        ``"forward"`` and ``"causal"`` both apply a filter once, forward in time.
+        ``"forward"`` and ``"causal"`` both mean filters that are applied once, forward in time.
 
     Returns
     -------

@@ -202,37 +202,39 @@ def fill_model(
     """
     weights = model.translate_state_dict(weights)
     own = model.state_dict()
-    ignored = keys_of(set(weights) - set(own), model.pretraining_modules)
-    if isinstance(model.final_layer, nn.Identity):
-        ignored |= keys_of(weights, ("final_layer",))
+    misshaped = {key for key in weights if key in own and weights[key].shape != own[key].shape}
+    missing = set(own) - set(weights) - keys_of(own, model.derived_modules)
+    absent = [module for module in model.task_modules if not keys_of(own, (module,))]
+    ignored = keys_of(set(weights) - set(own), model.pretraining_modules) | keys_of(weights, absent)
     if overridden:
         ignored |= keys_of(weights, model.derived_modules)
-    misshaped = {key for key in weights if key in own and weights[key].shape != own[key].shape} - ignored
-    if n_outputs is not None:
-        ignored |= keys_of(misshaped, model.task_modules)
-    missing = set(own) - (set(weights) - ignored) - keys_of(own, model.derived_modules)
+
+    # A module of which only a part fits is no module: all of it starts fresh.
+    unfit = missing if n_outputs is None else missing | misshaped
+    fresh = [module for module in model.task_modules if keys_of(unfit, (module,))]
+    if n_outputs not in (None, model.arguments["n_outputs"]):
+        fresh.append("final_layer")
+    ignored |= keys_of(weights, fresh)
     check_fit(
         source,
-        missing={key: own[key].shape for key in missing - keys_of(missing, model.task_modules)},
+        missing={key: own[key].shape for key in missing - keys_of(own, fresh)},
         misshaped={key: (own[key].shape, weights[key].shape) for key in misshaped - ignored},
         unexpected=set(weights) - set(own) - ignored,
     )
 
-    loaded = set(weights) - ignored
-    model.load_state_dict({key: weights[key] for key in loaded}, strict=False)
-    head = keys_of(own, ("final_layer",))
-    if n_outputs is not None and (n_outputs != model.n_outputs or missing & head):
-        # A head of which only a part fits is no head: all of it starts fresh.
+    model.load_state_dict({key: weights[key] for key in set(weights) - ignored}, strict=False)
+    if n_outputs is not None and "final_layer" in fresh:
         model.reset_head(n_outputs)
-        ignored |= loaded & head
-        missing = (missing - head) | keys_of(model.state_dict(), ("final_layer",))
-    elif missing:
+    new = keys_of(model.state_dict(), fresh)
+    unasked = new if n_outputs is None else new - keys_of(new, ["final_layer"])
+    if unasked:
         warnings.warn(
-            f"{source} holds no weights for {shorten(missing)}: these are new (random), "
-            "train them before use. Pass n_outputs= to ask for a fresh head.",
+            f"{source} holds no fitting weights for {shorten(unasked)}: these are new (random), "
+            "train them before use. A fresh head is asked for with n_outputs=.",
             stacklevel=3,
         )
-    return LoadReport(source, *(tuple(sorted(keys)) for keys in (loaded - ignored, missing, ignored)))
+    loaded = set(weights) - ignored
+    return LoadReport(source, *(tuple(sorted(keys)) for keys in (loaded, new, ignored)))
 
 
 def check_fit(
@@ -257,9 +259,10 @@ def check_fit(
         )
 
 
-def keys_of(keys: Iterable[str], modules: tuple[str, ...]) -> set[str]:
+def keys_of(keys: Iterable[str], modules: Iterable[str]) -> set[str]:
     """Choose the tensors that belong to one of the modules (``"a.b"`` holds ``"a.b.weight"``)."""
-    return {key for key in keys if any(f"{key}.".startswith(f"{module}.") for module in modules)}
+    prefixes = tuple(f"{module}." for module in modules)
+    return {key for key in keys if f"{key}.".startswith(prefixes)}
 
 
 def shorten(names: Iterable[str], n_shown: int = 8) -> str:
