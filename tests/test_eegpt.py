@@ -293,7 +293,7 @@ def test_weights_of_the_authors_fill_the_encoder(tmp_path, model):
     save_file(theirs, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(model.get_config()))
 
-    with pytest.warns(UserWarning, match="no weights for chan_proj"):
+    with pytest.warns(UserWarning, match="no fitting weights for chan_proj"):
         loaded, report = EEGPT.from_pretrained(tmp_path, return_report=True)
 
     x = torch.randn(2, 6, 19, 16)

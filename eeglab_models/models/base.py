@@ -246,10 +246,10 @@ class EEGModel(nn.Module, HubMixin):
         config = {}
         for argument, value in self.arguments.items():
             if callable(value) and value not in names:
+                name = getattr(value, "__qualname__", value)
                 raise ValueError(
-                    f"{argument}={getattr(value, '__qualname__', value)} cannot be written to a configuration, "
-                    f"which may only name {', '.join(sorted(layer.__name__ for layer in names))}. "
-                    "Save the state_dict instead."
+                    f"{argument}={name} cannot be written to a configuration, which may only name "
+                    f"{', '.join(sorted(layer.__name__ for layer in names))}. Save the state_dict instead."
                 )
             config[argument] = names[value] if callable(value) else to_plain(value)
         if self._chs_info is not None:
