@@ -9,6 +9,7 @@ from jaxtyping import Float, Shaped
 from scipy.stats import binom, binomtest
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import BaseCrossValidator, cross_val_predict
+from threadpoolctl import threadpool_limits
 
 __all__ = ["chance_level", "score_pipelines"]
 
@@ -70,7 +71,9 @@ def score_pipelines(
         n_correct = 0
         for subject in np.unique(subjects):
             own = subjects == subject
-            predicted = cross_val_predict(estimator, X[own], labels[own], cv=cv)
+            # Covariances of a few channels are too small to share: more threads wait for each other.
+            with threadpool_limits(1, user_api="blas"):
+                predicted = cross_val_predict(estimator, X[own], labels[own], cv=cv)
             n_correct += int((predicted == labels[own]).sum())
         interval = binomtest(n_correct, len(labels)).proportion_ci(method="wilson")
         rows.append(

@@ -188,7 +188,7 @@ class EEGModel(nn.Module, HubMixin):
         Returns
         -------
         shape : tuple of int
-            For a classifier (1, n_outputs).
+            For a classifier (1, n_outputs). Of several outputs, the first one's.
         """
         parameter = next(self.parameters())
         training = self.training
@@ -197,7 +197,9 @@ class EEGModel(nn.Module, HubMixin):
             output = self(torch.zeros(self.input_shape, dtype=parameter.dtype, device=parameter.device))
         finally:
             self.train(training)
-        return tuple((output["features"] if isinstance(output, dict) else output).shape)
+        if isinstance(output, dict):
+            output = output["features"]
+        return tuple(output[0].shape if isinstance(output, tuple) else output.shape)
 
     def build_head(self) -> nn.Module:
         """Build a fresh head for `n_outputs`; every model knows its own."""
