@@ -108,7 +108,13 @@ def plot_band_power(windows: Windows, fmin: float, fmax: float) -> Figure:
     limit = float(np.abs(difference).max())
     figure, ax = plt.subplots(figsize=(4.2, 3.4), layout="constrained")
     image, _ = mne.viz.plot_topomap(
-        difference, windows.info, axes=ax, show=False, cmap="RdBu_r", vlim=(-limit, limit)
+        difference,
+        windows.info,
+        axes=ax,
+        show=False,
+        cmap="RdBu_r",
+        vlim=(-limit, limit),
+        extrapolate="local",
     )
     figure.colorbar(image, ax=ax, label="power difference (dB)")
     ax.set_title(f"{first} - {second}, {fmin:g}-{fmax:g} Hz")

@@ -64,11 +64,11 @@ class SimulatedMotorImagery(BaseDataset):
     electrode noise make it about as hard to decode as BNCI2014_001, whose layout is the default. The same
     arguments give the same microvolts, and each run can be generated alone.
 
-    Amplitude and slope of the spectrum lie in the range of public recordings, and so does the fall of
-    correlation with distance; against the mastoids it is a little fast between 9 and 15 cm. Limits: every
-    subject has a clear mu rhythm near 10.5 Hz, which many people lack; rhythms are Gaussian noise, without
-    harmonics or the arches of a real mu rhythm; the head is a sphere. So it shows whether a method finds what
-    is there, not how well it does in people.
+    Amplitude and slope of the spectrum lie in the range of public recordings. Limits: against the mastoids,
+    the correlation between channels falls too fast with distance, most of all at 9 to 13 cm; every subject
+    has a clear mu rhythm near 10.5 Hz, which many people lack; rhythms are Gaussian noise, without harmonics
+    or the arches of a real mu rhythm; the head is a sphere. So it shows whether a method finds what is
+    there, not how well it does in people.
 
     Parameters
     ----------

@@ -29,7 +29,9 @@ def perturb(model: torch.nn.Module) -> None:
                 if key.endswith(("running_var", "kernel_norm", "multiplier")):
                     value.mul_(torch.exp(0.05 * torch.randn_like(value)))
                 else:
-                    value.add_(0.1 * torch.randn_like(value))
+                    # Wide matrices would saturate everything after them if each of their entries moved far.
+                    spread = value.std().item() if value.ndim > 1 else 0.0
+                    value.add_(0.1 * (spread if spread > 0.01 else 1.0) * torch.randn_like(value))
                 value.copy_(value.half())
 
 
