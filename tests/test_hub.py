@@ -161,6 +161,16 @@ def test_a_missing_configuration_is_an_error(model, folder):
         type(model).from_pretrained(folder)
 
 
+def test_a_folder_that_does_not_exist_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="neither a folder nor a readable Hub repository"):
+        EEGPT.from_pretrained(tmp_path / "nowhere")
+
+
+def test_without_a_network_the_cache_is_asked_and_the_way_out_is_named():
+    with pytest.raises(FileNotFoundError, match="Load it once with a network, or pass a folder"):
+        EEGPT.from_pretrained("nobody/nothing")
+
+
 @pytest.mark.parametrize("text", ["{", "[1]"])
 def test_a_broken_configuration_is_an_error(model, folder, text):
     (folder / "config.json").write_text(text)

@@ -25,12 +25,16 @@ for case in CASES:
         torch.testing.assert_close(loaded(x), model(x), rtol=0, atol=0)
         assert not report.new, report
 
-try:
-    eeglab_models.EEGDINO.from_pretrained("lab/EEGDINO", filename="nothing.safetensors")
-except FileNotFoundError as error:
-    assert "'lab/EEGDINO' holds no nothing.safetensors" in str(error), error
-else:
-    raise AssertionError("a missing file was not noticed")
+for arguments, sentence in (
+    (("lab/EEGDINO",), "'lab/EEGDINO' holds no nothing.safetensors"),
+    (("lab/Nothing",), "neither a folder nor a readable Hub repository"),
+):
+    try:
+        eeglab_models.EEGDINO.from_pretrained(*arguments, filename="nothing.safetensors")
+    except FileNotFoundError as error:
+        assert sentence in str(error), error
+    else:
+        raise AssertionError("what is missing was not noticed")
 """
 
 

@@ -14,7 +14,12 @@ from typing import Any, ClassVar
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, constants, hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -288,8 +293,17 @@ def fetch(source: str, filename: str, hub: dict[str, Any]) -> Path:
         return path
     try:
         return Path(hf_hub_download(source, filename, **hub))
+    except LocalEntryNotFoundError as error:
+        raise FileNotFoundError(
+            f"{filename} of {source!r} is not in the cache and the Hub cannot be reached. "
+            "Load it once with a network, or pass a folder."
+        ) from error
     except EntryNotFoundError as error:
         raise FileNotFoundError(f"The Hub repository {source!r} holds no {filename}. {CONVERT}") from error
+    except (HFValidationError, RepositoryNotFoundError) as error:
+        raise FileNotFoundError(
+            f"{source!r} is neither a folder nor a readable Hub repository. Check the name, or log in."
+        ) from error
 
 
 def read_config(path: Path) -> dict[str, Any]:
