@@ -42,7 +42,7 @@ class EEGModel(nn.Module, HubMixin):
     """A model of EEG windows with a head for a task.
 
     Subclasses begin their constructor with ``super().__init__(locals())``, name their head
-    `final_layer`, and build it in `build_head`.
+    `final_layer`, and return a fresh one from a method `build_head`.
 
     Parameters
     ----------
@@ -200,10 +200,6 @@ class EEGModel(nn.Module, HubMixin):
         if isinstance(output, dict):
             output = output["features"]
         return tuple(output[0].shape if isinstance(output, tuple) else output.shape)
-
-    def build_head(self) -> nn.Module:
-        """Build a fresh head for `n_outputs`; every model knows its own."""
-        raise NotImplementedError(f"{type(self).__name__} does not define build_head.")
 
     def reset_head(self, n_outputs: int) -> None:
         """Replace the head by a fresh one; everything else stays.
