@@ -61,30 +61,34 @@ def main() -> None:
         return work(options.work)
     if not options.peer_python:
         parser.error("braindecode is needed for a comparison: pass --peer-python PYTHON.")
+    print("Time of braindecode divided by ours: median (smallest to largest)\n")
+    print("| model | input | forward | training step |\n|---|---|---|---|")
+    for name, (_, shape) in CASES.items():
+        cells = compare(name, options.peer_python, options.pairs)
+        print(f"| {name} | {shape} | {cells[0]} | {cells[1]} |", flush=True)
+
+
+def compare(name: str, peer_python: str, n_pairs: int) -> list[str]:
+    """Time one model in two fresh processes: memory that another model left behind would speed one up."""
     sides = [
         subprocess.Popen(
             [python, __file__, "--work", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        for python, module in ((options.peer_python, "braindecode.models"), (sys.executable, "eeglab_models"))
+        for python, module in ((peer_python, "braindecode.models"), (sys.executable, "eeglab_models"))
     ]
 
-    def ask(side: subprocess.Popen, name: str, mode: str) -> float:
+    def ask(side: subprocess.Popen, mode: str) -> float:
         print(name, mode, file=side.stdin, flush=True)
         return json.loads(side.stdout.readline())
 
-    print("Time of braindecode divided by ours: median (smallest to largest)\n")
-    print("| model | input | forward | training step |\n|---|---|---|---|")
-    for name, (_, shape) in CASES.items():
-        cells = []
-        for mode in ("forward", "step"):
-            ratios = [
-                ask(sides[0], name, mode) / ask(sides[1], name, mode) for _ in range(options.pairs + 1)
-            ][1:]
-            cells.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
-        print(f"| {name} | {shape} | {cells[0]} | {cells[1]} |", flush=True)
+    cells = []
+    for mode in ("forward", "step"):
+        ratios = [ask(sides[0], mode) / ask(sides[1], mode) for _ in range(n_pairs + 1)][1:]
+        cells.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
     for side in sides:
         side.stdin.close()
         side.wait()
+    return cells
 
 
 if __name__ == "__main__":
