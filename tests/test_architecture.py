@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "eeglab_models"
 
 # A unit may import units of earlier lines, never of its own or a later one.
 LAYERS = [
+    {"models.fourier"},
     {"models.attention", "models.contract", "models.filterbank", "models.patching", "models.regularization"},
     {"models.hub"},
     {"models.base"},

@@ -14,7 +14,6 @@ from eeglab_models.models.codebrain import (
     RMSNorm,
     WeightNormConv1d,
     WindowAttention,
-    fast_length,
 )
 
 SMALL = {
@@ -109,18 +108,6 @@ def test_new_filters_have_unit_norm():
     norms = (lay_out_filters(conv) / conv.kernel_norm).norm(dim=-1)
 
     torch.testing.assert_close(norms, torch.ones(8, 3))
-
-
-@pytest.mark.parametrize("n", [1, 2, 38, 1140, 4560, 100_003])
-def test_fourier_transforms_have_small_factors_and_little_padding(n):
-    length = fast_length(n)
-
-    rest = length
-    for prime in (2, 3, 5):
-        while rest % prime == 0:
-            rest //= prime
-    assert rest == 1
-    assert n <= length <= 1.25 * n
 
 
 def test_weight_norm_equals_that_of_torch():

@@ -3,6 +3,7 @@
 import mne
 import numpy as np
 import pytest
+from moabb.datasets.fake import FakeDataset
 
 from eeglab_models.signals.recordings import load_windows
 from eeglab_models.signals.simulation import SimulatedMotorImagery
@@ -44,6 +45,19 @@ def test_windows_of_a_data_set_are_those_of_moabb(dataset):
 
     np.testing.assert_allclose(windows.data, expected[..., :750], atol=1e-4)
     assert windows.labels.tolist() == list(labels)
+
+
+@pytest.mark.parametrize(
+    ("paradigm", "events"),
+    [("p300", ("Target", "NonTarget")), ("ssvep", ("13.0", "15.0")), ("imagery", ("left_hand", "feet"))],
+)
+def test_every_paradigm_gives_the_events_that_are_asked_for(paradigm, events):
+    fake = FakeDataset(
+        event_list=events, paradigm=paradigm, n_sessions=1, n_runs=1, n_subjects=1, sfreq=200, seed=1
+    )
+
+    assert set(load_windows(fake, [1]).labels) == set(events)
+    assert set(load_windows(fake, [1], events=events[:1]).labels) == {events[0]}
 
 
 def test_raw_recordings_are_cut_at_their_annotations(raw):

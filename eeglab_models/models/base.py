@@ -13,6 +13,8 @@ from eeglab_models.models.hub import HubMixin
 
 SIGNAL_ARGUMENTS = ("n_outputs", "n_chans", "chs_info", "n_times", "input_window_seconds", "sfreq")
 
+# Written by other libraries beside the constructor's arguments.
+FOREIGN_KEYS = {"braindecode_version"}
 # The only classes that a configuration can name; their published names are import paths, which are
 # looked up here and never imported.
 LAYER_CLASSES: dict[str, type[nn.Module]] = {
@@ -274,8 +276,7 @@ class EEGModel(nn.Module, HubMixin):
             If the configuration names arguments that this class does not have, or classes that are not
             in `layer_classes`.
         """
-        arguments = dict(config)
-        arguments.pop("braindecode_version", None)
+        arguments = {key: value for key, value in config.items() if key not in FOREIGN_KEYS}
         unknown = sorted(set(arguments) - set(cls.argument_names()))
         if unknown:
             raise ValueError(

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from eeglab_models.models.attention import banded_attention, check_window_size
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.contract import TEMPLE_CHANNELS, Contract
+from eeglab_models.models.fourier import at_least_single, fast_length
 from eeglab_models.models.patching import amplitude_spectrum, cut_patches, warn_about_tail
 
 __all__ = ["CodeBrain"]
@@ -525,8 +526,7 @@ class GlobalConv(nn.Module):
         """Apply the filters of every feature, as a product of spectra."""
         n_tokens = tokens.shape[-1]
         n_fft = fast_length(2 * n_tokens)
-        # The FFT has no half-precision form on most processors.
-        precise = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
+        precise = at_least_single(tokens)
         spectra = torch.fft.rfft(precise, n=n_fft).unsqueeze(1)  # (batch, 1, embed_dim, n_freqs)
         shapes = self.tap_shapes(n_tokens, n_fft, precise)  # (n_taps, n_freqs)
         spectra = spectra * (self.taps().to(shapes.dtype) @ shapes)  # (batch, n_filters, embed_dim, n_freqs)
@@ -570,11 +570,6 @@ def measure_norm(pieces: Sequence[Tensor], multiplier: Tensor) -> Float[Tensor, 
     """Norm of the filters that the pieces make."""
     filters = weigh_taps(pieces, multiplier) @ stretch_taps(len(pieces), multiplier)
     return filters.detach().norm(dim=-1, keepdim=True)  # (n_rows, embed_dim, 1)
-
-
-def fast_length(n: int) -> int:
-    """Find a length from `n` on that an FFT is fast for: a small factor times a power of two."""
-    return min(odd << (math.ceil(n / odd) - 1).bit_length() for odd in (1, 3, 5, 9, 15, 25, 27))
 
 
 class WindowAttention(nn.Module):

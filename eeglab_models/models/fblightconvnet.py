@@ -32,6 +32,7 @@ from eeglab_models.models.filterbank import (
     impulse_response,
     stack_taps,
 )
+from eeglab_models.models.fourier import at_least_single
 from eeglab_models.models.patching import cut_patches, warn_about_tail
 
 __all__ = ["FBLightConvNet"]
@@ -335,7 +336,7 @@ def log_variance(
     power : torch.Tensor, shape (batch, n_filters, n_patches)
         Natural logarithm of the unbiased variance, which is kept between 1e-6 and 1e6.
     """
-    precise = patches.to(torch.promote_types(patches.dtype, torch.float32))
+    precise = at_least_single(patches)
     # torch.var computes the same, several times slower.
     centred = precise - precise.mean(dim=axis, keepdim=True)  # (batch, n_filters, n_patches, patch_size)
     variance = centred.square().sum(dim=axis) / (patches.shape[axis] - 1)  # (batch, n_filters, n_patches)

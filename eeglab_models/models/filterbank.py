@@ -22,6 +22,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from eeglab_models.models.fourier import at_least_single, fast_length
+
 # Hz. The range that an integer number of bands divides.
 LOWEST_EDGE, HIGHEST_EDGE = 4.0, 40.0
 FILTER_DEFAULTS: dict[str, Any] = {
@@ -307,13 +309,11 @@ def convolve_and_mix(
 
 
 def match_precision(x: Tensor, responses: Tensor) -> tuple[Tensor, Tensor]:
-    """Bring both to the precision of `x`, at least float32: the FFT has no half-precision form."""
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    return x.to(dtype), responses.to(dtype)
+    """Bring both to the precision of `x`, at least float32."""
+    x = at_least_single(x)
+    return x, responses.to(x.dtype)
 
 
 def fft_length(n_times: int, n_taps: int, start: int) -> int:
-    """Choose a length that the FFT likes, at which what wraps around stays outside the output."""
-    needed = n_times + max(start, n_taps - 1 - start)
-    scale = 2 ** max((needed - 1).bit_length() - 3, 0)
-    return -(-needed // scale) * scale  # 5, 6, 7 or 8 times a power of two
+    """Choose a fast length at which what wraps around stays outside the output."""
+    return fast_length(n_times + max(start, n_taps - 1 - start))

@@ -26,8 +26,6 @@ from torch import Tensor, nn
 
 CONFIG_FILE = constants.CONFIG_NAME
 WEIGHTS_FILE = constants.SAFETENSORS_SINGLE_FILE
-# Written by other libraries beside the constructor's arguments.
-FOREIGN_CONFIG_KEYS = {"braindecode_version"}
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 CONVERT = (
     "Convert pickled weights once, where you trust them: "
@@ -307,7 +305,7 @@ def fetch(source: str, filename: str, hub: dict[str, Any]) -> Path:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read the constructor's arguments; keys that other libraries add are left out."""
+    """Read the constructor's arguments."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -316,7 +314,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} must hold an object of constructor arguments, got a {type(config).__name__}."
         )
-    return {key: value for key, value in config.items() if key not in FOREIGN_CONFIG_KEYS}
+    return config
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eeglab_models.models.fourier import at_least_single
+
 
 def cut_patches(
     x: Float[Tensor, "batch n_chans n_times"], patch_size: int
@@ -64,9 +66,7 @@ def amplitude_spectrum(patches: Float[Tensor, "*dims patch_size"]) -> Float[Tens
         Absolute value of the discrete Fourier transform divided by `patch_size`, in the unit of the
         patches. Float32 where the patches are of lower precision.
     """
-    # The FFT has no half-precision form on most processors.
-    precise = patches.to(torch.promote_types(patches.dtype, torch.float32))
-    return torch.fft.rfft(precise, norm="forward").abs()  # (..., n_freqs)
+    return torch.fft.rfft(at_least_single(patches), norm="forward").abs()  # (..., n_freqs)
 
 
 def warn_about_tail(n_times: int, patch_size: int, fate: str) -> None:

@@ -188,8 +188,11 @@ def windows_from_moabb(
         # moabb sets montages by a name that mne is about to retire; the positions are the same.
         warnings.filterwarnings("ignore", message=".*standard_1005.*")
         epochs, labels, metadata = paradigm.get_data(dataset, subjects=subjects, return_epochs=True)
-    windows = windows_from_epochs(epochs, None, epochs.tmin, epochs.tmax)
-    return replace(windows, labels=np.asarray(labels, dtype=str), metadata=metadata.reset_index(drop=True))
+    # Some paradigms of moabb give every event, whichever are asked for.
+    kept = np.flatnonzero(np.isin(labels, events))
+    windows = windows_from_epochs(epochs[kept], None, epochs.tmin, epochs.tmax)
+    metadata = metadata.iloc[kept].reset_index(drop=True)
+    return replace(windows, labels=np.asarray(labels, dtype=str)[kept], metadata=metadata)
 
 
 def cut_raw(
