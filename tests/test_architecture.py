@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "eeglab_models"
 LAYERS = [
     {"models.fourier"},
     {"models.attention", "models.contract", "models.filterbank", "models.patching", "models.regularization"},
+    {"models.download"},
     {"models.hub"},
     {"models.base"},
     {"models.codebrain", "models.eegdino", "models.eegpt", "models.fblightconvnet"},

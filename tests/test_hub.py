@@ -9,7 +9,7 @@ from references.compare import build
 from safetensors.torch import load_file, save_file
 
 from eeglab_models import EEGPT
-from eeglab_models.models.hub import read_weights
+from eeglab_models.models.download import read_weights
 
 DEFAULTS = [case for case in CASES if case.name == "default"]
 
