@@ -4,8 +4,9 @@ from eeglab_models.models.codebrain import CodeBrain
 from eeglab_models.models.eegdino import EEGDINO, EEGDINO_CONFIGS
 from eeglab_models.models.eegpt import EEGPT
 from eeglab_models.models.fblightconvnet import FBLightConvNet
-from eeglab_models.signals.contract import prepare
-from eeglab_models.signals.recordings import Windows, load_windows
+from eeglab_models.signals.preparation import prepare
+from eeglab_models.signals.recordings import load_windows
+from eeglab_models.signals.windows import Windows
 
 __all__ = [
     "EEGDINO",

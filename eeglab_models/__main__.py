@@ -5,7 +5,10 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+# Tracebacks with local variables would print tokens.
+app = typer.Typer(
+    help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False
+)
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 
@@ -43,6 +46,71 @@ def demo(
     console = Console()
     console.print(table)
     console.print(f"Notebook: {executed}\nPage:     {output / 'quickstart.html'}")
+
+
+@app.command()
+def convert(
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="Checkpoint: .ckpt, .pt, .pth, .bin, .safetensors.")
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the converted model.")],
+    model: Annotated[str | None, typer.Option(help="Model, if its tensors do not tell.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="target_encoder or encoder (EEGPT), student or teacher (EEGDINO).")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="JSON file of constructor arguments.")] = None,
+    n_outputs: Annotated[int | None, typer.Option(help="Outputs of a new head.")] = None,
+) -> None:
+    """Convert a checkpoint of a model's authors to a folder that from_pretrained reads."""
+    from eeglab_models.models.conversion import convert_checkpoint
+    from eeglab_models.models.download import read_config
+
+    try:
+        arguments = None if config is None else read_config(config)
+        report = convert_checkpoint(
+            source, folder, model=model, encoder=encoder, config=arguments, n_outputs=n_outputs
+        )
+    except (OSError, ValueError) as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"{report}\nWritten to {folder}")
+
+
+@app.command()
+def prefetch(
+    folder: Annotated[Path, typer.Option(help="Folder to fill; nothing goes elsewhere.")] = Path("kit"),
+    weights: Annotated[list[str] | None, typer.Option(help="USER/MODEL[@REVISION]; repeatable.")] = None,
+    datasets: Annotated[list[str] | None, typer.Option(help="NAME[:1,2,3]; repeatable.")] = None,
+    check: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Verify this folder instead.")] = None,
+) -> None:
+    """Fill a folder with weights and recordings for use without a network."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from eeglab_models.experiments import kit
+
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    if check is not None:
+        try:
+            problems = kit.check(check)
+        except (FileNotFoundError, ValueError) as error:
+            problems = [str(error)]
+        console.print("\n".join(problems) or f"{check} is complete.")
+        raise typer.Exit(bool(problems))
+    if not weights and not datasets:
+        raise typer.BadParameter("Name what to fetch: --weights USER/MODEL, --datasets NAME:1,2.")
+    items = kit.prefetch(folder, weights or [], datasets or [])
+    table = Table("item", "status", "commit", "MB", title=str(folder))
+    for item in items:
+        table.add_row(item.name, item.status, item.commit[:7], f"{item.n_bytes / 1e6:.1f}")
+    console.print(table)
+    console.print(f"To use it, source {folder / 'activate.sh'} or set, before Python starts:")
+    for name, value in kit.settings(folder).items():
+        console.print(f"  {name}={value}")
+    failed = [item for item in items if item.status == "failed"]
+    for item in failed:
+        console.print(f"Failed: {item.name}: {item.problem}")
+    raise typer.Exit(bool(failed))
 
 
 if __name__ == "__main__":

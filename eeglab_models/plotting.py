@@ -7,9 +7,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from eeglab_models.signals.recordings import Windows
+from eeglab_models.signals.windows import Windows
 
-__all__ = ["MODEL_COLORS", "plot_band_power", "plot_scores", "plot_spectrum", "plot_window"]
+__all__ = ["MODEL_COLORS", "plot_band_power", "plot_heatmap", "plot_scores", "plot_spectrum", "plot_window"]
 
 # Colour-blind safe, one colour per model wherever it appears; baselines are grey.
 MODEL_COLORS = {
@@ -154,6 +154,46 @@ def plot_scores(scores: pd.DataFrame, chance: float, threshold: float) -> Figure
     ax.set(xlim=(min(0.3, scores["low"].min() - 0.02), 1), xlabel="accuracy (95 % confidence interval)")
     ax.set_title("Inside the grey area a score could be luck", fontsize=10, loc="left", pad=16)
     sns.despine(figure, left=True)
+    return figure
+
+
+def plot_heatmap(
+    values: pd.DataFrame, label: str, title: str, smallest: float = 0.0, largest: float | None = None
+) -> Figure:
+    """Draw a table of numbers that are not negative as shades, with the numbers in it.
+
+    Parameters
+    ----------
+    values : pandas.DataFrame, shape (n_rows, n_columns)
+        Numbers; the names of rows and columns are shown.
+    label : str
+        What the numbers are, with their unit.
+    title : str
+        Title of the figure.
+    smallest, largest : float
+        Numbers at the ends of the shades; beyond them shades stay the same. `largest` None means the largest
+        number.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+        One cell per number; dark is large.
+    """
+    n_rows, n_columns = values.shape
+    extend = "max" if largest is not None and values.max().max() > largest else "neither"
+    figure, ax = plt.subplots(figsize=(3.6 + 1.5 * n_columns, 1.2 + 0.45 * n_rows), layout="constrained")
+    sns.heatmap(
+        values,
+        cmap="Reds",
+        vmin=smallest,
+        vmax=largest,
+        annot=True,
+        fmt=".2f",
+        cbar_kws={"label": label, "extend": extend},
+        ax=ax,
+    )
+    ax.set(xlabel="", ylabel="", title=title)
+    ax.set_xticklabels([text.get_text().replace(", ", ",\n") for text in ax.get_xticklabels()], rotation=0)
     return figure
 
 

@@ -9,7 +9,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from eeglab_models import EEGDINO, EEGPT, CodeBrain, FBLightConvNet, prepare
 from eeglab_models.adapting import chance_level, extract_features, score_pipelines
-from eeglab_models.signals.recordings import Windows
+from eeglab_models.signals.windows import Windows
 
 SIGNAL = {"n_outputs": 2, "n_chans": 3, "n_times": 400, "sfreq": 200.0}
 TINY = {
@@ -54,10 +54,10 @@ def test_extraction_leaves_the_mode_of_the_model(windows):
     assert model.training
 
 
-def test_windows_in_another_unit_are_refused(windows):
+def test_windows_that_are_not_prepared_are_refused(windows):
     model, _ = TINY["EEGDINO"]
 
-    with pytest.raises(ValueError, match="expects µV/100, got windows in µV"):
+    with pytest.raises(ValueError, match="expects prepared windows, got windows in µV"):
         extract_features(model, windows)
 
 

@@ -245,6 +245,77 @@ def test_a_tail_is_announced_at_construction():
         CodeBrain(**SMALL | {"n_times": 157})
 
 
+# Channel ids
+
+
+def features_of(model, x, **arguments):
+    return model(x, return_features=True, **arguments)["features"]
+
+
+@pytest.mark.parametrize("ids", [range(2), torch.arange(2)])
+def test_places_in_order_are_the_default(model, x, mask, ids):
+    torch.testing.assert_close(model(x, channel_ids=ids), model(x), rtol=0, atol=0)
+    torch.testing.assert_close(
+        features_of(model, x, mask=mask, channel_ids=ids), features_of(model, x, mask=mask), rtol=0, atol=0
+    )
+
+
+def test_channels_with_their_places_may_come_in_any_order(model):
+    x, mask, ids = torch.randn(2, 4, 150), (torch.rand(2, 4, 5) < 0.5).long(), torch.tensor([5, 0, 18, 4])
+    order = torch.tensor([2, 0, 3, 1])
+
+    features = features_of(model, x[:, order], mask=mask[:, order], channel_ids=ids[order])
+
+    expected = features_of(model, x, mask=mask, channel_ids=ids)[:, order]
+    torch.testing.assert_close(features, expected, rtol=0, atol=1e-5)
+
+
+def test_an_absent_channel_leaves_a_gap_in_space(model, x):
+    near, far = features_of(model, x, channel_ids=[0, 1]), features_of(model, x, channel_ids=[0, 2])
+
+    assert not torch.allclose(near, far)
+    # The positional convolution reaches one channel to either side here.
+    torch.testing.assert_close(features_of(model, x, channel_ids=[0, 9]), far, rtol=0, atol=0)
+
+
+def test_a_channel_sees_zeros_where_others_are_absent(model):
+    tokens = torch.randn(2, 2, 5, 30)
+    present = torch.stack([tokens[:, 0], torch.zeros_like(tokens[:, 0]), tokens[:, 1]], dim=1)
+
+    seen = model.patch_embedding.look_around(tokens, torch.tensor([0, 2]))
+
+    expected = model.patch_embedding.look_around(present, None)[:, [0, 2]]
+    torch.testing.assert_close(seen, expected)
+
+
+def test_codes_of_masked_patches_come_in_the_order_of_the_windows(model, x, mask):
+    model.pretrain_mode = True
+
+    scores, _ = model(x, mask=mask, channel_ids=[7, 3])
+
+    features = features_of(model, x, mask=mask, channel_ids=[7, 3])
+    torch.testing.assert_close(scores, features[mask == 1] @ model.lm_head_t.weight.T)
+
+
+def test_codes_need_no_certain_number_of_channels(model):
+    model.pretrain_mode = True
+
+    assert model(torch.randn(1, 3, 150), channel_ids=[6, 2, 4])[0].shape == (1, 3, 5, 11)
+
+
+def test_the_head_refuses_another_number_of_channels(model):
+    with pytest.raises(ValueError, match="head of this CodeBrain reads 2 channels, got 1. Build it"):
+        model(torch.randn(1, 1, 150), channel_ids=[0])
+
+
+def test_places_outside_the_published_montage_are_refused(model, x):
+    with pytest.raises(ValueError, match="from 0 to 18"):
+        model(x, channel_ids=[0, 19])
+
+
+# Options that cannot be built
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -1,101 +1,66 @@
-"""From any windows to those that a model expects."""
+"""What models say they expect."""
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError
 
-import mne
-import numpy as np
 import pytest
-import torch
 
-from eeglab_models import EEGDINO, EEGPT, CodeBrain, FBLightConvNet, prepare
-from eeglab_models.signals.recordings import Windows
+from eeglab_models import EEGDINO, EEGPT, CodeBrain, FBLightConvNet
 
-SECONDS = 2.0
+MODELS = [CodeBrain, EEGDINO, EEGPT, FBLightConvNet]
 
 
-@pytest.fixture
-def windows():
-    """A 6 Hz rhythm of another amplitude on every channel, in microvolts, at 100 Hz."""
-    names = ["Fz", "C3", "CZ", "T8", "Pz"]
-    time = np.arange(200) / 100
-    amplitudes = np.array([10.0, 20.0, 30.0, 40.0, 50.0])
-    data = (amplitudes[:, None] * np.sin(2 * np.pi * 6 * time))[None].repeat(3, axis=0)
-    return Windows(data.astype(np.float32), mne.create_info(names, 100.0, "eeg"), np.array(["a", "b", "a"]))
+@pytest.fixture(params=MODELS, ids=lambda model: model.__name__)
+def model_class(request):
+    return request.param
 
 
-def channels(*names):
-    return [{"ch_name": name} for name in names]
+def test_every_contract_names_the_same_facts(model_class):
+    assert model_class.contract.model == model_class.__name__
+    assert list(model_class.contract.facts()) == list(EEGPT.contract.facts())
+    assert all(model_class.contract.facts().values())
 
 
-@pytest.mark.parametrize(
-    ("model_class", "sfreq", "scale"),
-    [(CodeBrain, 200, 0.01), (EEGDINO, 200, 0.01), (EEGPT, 256, 0.001), (FBLightConvNet, 250, 1.0)],
-)
-def test_windows_reach_each_model_in_its_rate_and_unit(windows, model_class, sfreq, scale):
-    options = {"win_len": sfreq} if model_class is FBLightConvNet else {}
-    signal = {"n_chans": 5, "sfreq": float(sfreq), "input_window_seconds": SECONDS}
-    model = model_class(n_outputs=2, **signal, **options)
+def test_every_published_fact_has_a_source(model_class):
+    contract = model_class.contract
 
-    prepared = prepare(windows, model)
-
-    assert (prepared.sfreq, prepared.unit) == (sfreq, model.contract.unit)
-    assert prepared.data.shape == (3, 5, SECONDS * sfreq)
-    difference = prepared.data[:, 4] - prepared.data[:, 0]
-    amplitude = np.abs(difference[:, sfreq // 4 : -sfreq // 4]).max()
-    assert amplitude == pytest.approx(40 * scale, rel=0.02)
-    assert model(torch.from_numpy(prepared.data)).shape == (3, 2)
+    assert set(contract.sources) <= set(contract.facts())
+    assert {"sampling rate", "unit", "filter", "window", "patch", "channels"} <= set(contract.sources)
+    assert contract.open_questions
 
 
-def test_a_model_built_for_another_rate_gets_it(windows):
-    model = EEGDINO(n_outputs=2, n_chans=5, sfreq=100, input_window_seconds=SECONDS)
+def test_patches_are_whole_samples_and_windows_whole_patches(model_class):
+    contract = model_class.contract
 
-    np.testing.assert_allclose(prepare(windows, model).data, windows.data * 0.01, rtol=1e-6)
-
-
-def test_average_reference_is_taken_where_the_model_asks_for_it(windows):
-    model = EEGPT(n_outputs=2, n_chans=5, sfreq=256, input_window_seconds=SECONDS)
-
-    prepared = prepare(windows, model)
-
-    np.testing.assert_allclose(prepared.data.mean(axis=1), 0, atol=1e-6)
+    assert (contract.patch * contract.sfreq).is_integer()
+    assert (contract.window / contract.patch).is_integer()
 
 
-def test_channels_are_picked_by_name_in_the_order_of_the_model(windows):
-    model = EEGDINO(
-        n_outputs=2, chs_info=channels("t4", "Cz.", "C3"), sfreq=100, input_window_seconds=SECONDS
-    )
-
-    prepared = prepare(windows, model)
-
-    assert prepared.ch_names == ["T8", "CZ", "C3"]
-    np.testing.assert_allclose(prepared.data, windows.data[:, [3, 2, 1]] * 0.01, rtol=1e-6)
+def test_a_contract_cannot_be_changed(model_class):
+    with pytest.raises(FrozenInstanceError):
+        model_class.contract.sfreq = 100.0
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        model_class.contract.sources["unit"] = "me"
 
 
-def test_missing_channels_are_named(windows):
-    model = EEGDINO(n_outputs=2, chs_info=channels("C3", "O1"), sfreq=100, input_window_seconds=SECONDS)
+def test_a_contract_prints_facts_sources_and_open_questions(model_class):
+    contract = model_class.contract
+    text = " ".join(str(contract).split())
 
-    with pytest.raises(ValueError, match="do not have: O1"):
-        prepare(windows, model)
-
-
-def test_another_number_of_channels_without_names_is_refused(windows):
-    model = EEGDINO(n_outputs=2, n_chans=4, sfreq=100, input_window_seconds=SECONDS)
-
-    with pytest.raises(ValueError, match="4 channels without names, got 5"):
-        prepare(windows, model)
+    for part in (*contract.facts().values(), *contract.sources.values(), *contract.open_questions):
+        assert part in text
+    assert max(map(len, str(contract).splitlines())) <= 100
 
 
-def test_another_length_is_refused_with_the_remedy(windows):
-    model = EEGDINO(n_outputs=2, n_chans=5, sfreq=200, input_window_seconds=3)
+def test_a_contract_renders_as_a_table(model_class):
+    table = model_class.contract._repr_html_()
 
-    with pytest.raises(ValueError, match="600 samples at 200 Hz, got 400. .* load windows of 3 s"):
-        prepare(windows, model)
+    assert table.count("<tr>") == table.count("</tr>") > len(model_class.contract.facts())
+    assert f"{model_class.contract.sfreq:g} Hz" in table
 
 
-def test_windows_are_prepared_only_once(windows):
-    model = EEGDINO(n_outputs=2, n_chans=5, sfreq=100, input_window_seconds=SECONDS)
-
-    with pytest.raises(ValueError, match="starts from microvolts, got µV/100"):
-        prepare(prepare(windows, model), model)
-    with pytest.raises(ValueError, match="got V"):
-        prepare(replace(windows, unit="V"), model)
+def test_channels_are_looked_up_by_name():
+    assert EEGDINO.contract.channel_ids(["C3", "CZ", "fp1"]) == (4, 17, 0)
+    with pytest.raises(ValueError, match=r"EEGDINO knows Fp1, .*; got AF7, Oz. Leave these channels out"):
+        EEGDINO.contract.channel_ids(["AF7", "C3", "Oz"])
+    with pytest.raises(ValueError, match="FBLightConvNet knows no channel by name"):
+        FBLightConvNet.contract.channel_ids(["C3"])

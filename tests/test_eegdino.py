@@ -1,5 +1,7 @@
 """What only EEG-DINO promises."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,6 +10,8 @@ from eeglab_models import EEGDINO
 from eeglab_models.models.eegdino import EncoderLayer
 
 SMALL = {"n_outputs": 3, "n_chans": 5, "n_times": 400, "n_layer": 3}
+
+TINY_TOKENS = {"channels_kernel_stride_padding_norm": [(4, 9, 5, 4, (2, 4))]}
 
 
 @pytest.fixture
@@ -90,3 +94,73 @@ def test_a_model_without_a_head_becomes_a_classifier():
 
     assert model(x).shape == (2, 4)
     assert model.get_config()["return_encoder_output"] is False
+
+
+# Channel ids
+
+
+@pytest.fixture
+def x():
+    return torch.randn(2, 5, 400)
+
+
+@pytest.mark.parametrize("ids", [range(5), torch.arange(5)])
+def test_slots_in_order_are_the_default(model, x, ids):
+    torch.testing.assert_close(model(x, channel_ids=ids), model(x), rtol=0, atol=0)
+
+
+def test_channels_with_their_slots_may_come_in_any_order(model, x):
+    order = [3, 0, 4, 1, 2]
+
+    output = model(x[:, order], return_features=True, channel_ids=order)
+
+    expected = model(x, return_features=True)
+    features = expected["features"].unflatten(1, (5, 2))[:, order].flatten(1, 2)
+    torch.testing.assert_close(output["features"], features, rtol=0, atol=1e-5)
+    torch.testing.assert_close(output["cls_token"], expected["cls_token"], rtol=0, atol=1e-5)
+
+
+def test_slots_name_the_columns_of_the_channel_embedding(model, x):
+    moved = [18, 0, 7, 2, 11]
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.patch_embedding.channel_embedding.weight[:, :5] = (
+            model.patch_embedding.channel_embedding.weight[:, moved]
+        )
+
+    torch.testing.assert_close(model(x, channel_ids=moved), other(x))
+
+
+@pytest.mark.parametrize("ids", [[4], list(range(19))])
+def test_slots_free_the_number_of_channels(model, ids):
+    x = torch.randn(2, len(ids), 400)
+
+    assert model(x, channel_ids=ids).shape == (2, 3)
+    assert model(x, return_features=True, channel_ids=ids)["features"].shape == (2, 2 * len(ids), 200)
+
+
+def test_slots_that_the_weights_lack_are_refused(model, x):
+    with pytest.raises(ValueError, match="from 0 to 18"):
+        model(x, channel_ids=[0, 1, 2, 3, 19])
+
+
+# Memory
+
+
+def largest_allocation(call):
+    """Bytes that the hungriest single operation takes, forward or backward."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as p:
+        call()
+    return max(event.self_cpu_memory_usage for event in p.events())
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_tensors_grow_linearly_with_the_window(training):
+    model = EEGDINO(**SMALL | {"n_layer": 1, "patch_size": 20, "nhead": 4}, **TINY_TOKENS).train(training)
+    sizes = []
+    for n_patches in (64, 512):
+        x = torch.randn(1, 5, 20 * n_patches)
+        call = lambda x=x: model(x, return_features=True)["features"].sum().backward()  # noqa: E731
+        sizes.append(largest_allocation(call))
+
+    assert sizes[1] < 10 * sizes[0]

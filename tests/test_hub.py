@@ -7,9 +7,12 @@ import torch
 from references.cases import CASES
 from references.compare import build
 from safetensors.torch import load_file, save_file
+from torch import nn
 
-from eeglab_models import EEGPT
+import eeglab_models
+from eeglab_models import EEGPT, FBLightConvNet
 from eeglab_models.models.download import read_weights
+from eeglab_models.models.report import fingerprint, summarise
 
 DEFAULTS = [case for case in CASES if case.name == "default"]
 
@@ -132,7 +135,252 @@ def test_the_report_prints_what_happened(model, folder):
     report = type(model).from_pretrained(folder, n_outputs=7).load_report
 
     assert f"loaded   {len(report.loaded)} tensors" in str(report)
-    assert f"new      {report.new[0]}" in str(report)
+    parts = summarise(report.new)
+    assert "final_layer" in parts
+    assert f"new      {parts}" in str(report)
+    assert max(map(len, str(report).splitlines()[1:])) < 100
+
+
+@pytest.mark.parametrize(
+    ("names", "summary"),
+    [
+        ((), "none"),
+        (("a.b", "c"), "a.b, c"),
+        (("a.b.c", "a.b.d", "a.e.f"), "3 tensors of a.b, a.e"),
+        (("a.b", "c.d", "c.e"), "3 tensors of a, c"),
+        (("a.b", "a.c", "a.d", "a.e", "a.f"), "5 tensors of a.b, a.c, a.d, a.e and 1 more"),
+    ],
+)
+def test_tensors_are_summed_up_by_their_modules(names, summary):
+    assert summarise(names) == summary
+
+
+def edit_config(folder, **changes):
+    config = json.loads((folder / "config.json").read_text()) | changes
+    config = {name: value for name, value in config.items() if value != "absent"}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def test_every_model_names_arguments_that_no_shape_reveals(model):
+    assert model.fixed_arguments
+    assert set(model.fixed_arguments) <= set(model.argument_names())
+
+
+@pytest.mark.parametrize(
+    ("name", "stated", "wrong"),
+    [
+        ("EEGPT", "num_heads=3", {"num_heads": 4}),
+        ("EEGPT", "layer_norm_eps=1e-06", {"layer_norm_eps": 1e-5}),
+        ("EEGDINO", "nhead=4", {"nhead": 3}),
+        ("EEGDINO", "activation=GELU", {"activation": nn.ReLU}),
+        ("CodeBrain", "swa_window_size=1", {"swa_window_size": 3}),
+        ("FBLightConvNet", "weight_softmax=True", {"weight_softmax": False}),
+        ("FBLightConvNet", "n_bands=9", {"n_bands": 8}),
+    ],
+)
+def test_an_argument_that_no_shape_reveals_has_to_be_the_weights(name, stated, wrong, tmp_path):
+    model = build(next(case for case in DEFAULTS if case.model == name))
+    model.save_pretrained(tmp_path)
+    argument, value = next(iter(wrong.items()))
+    got = f"{argument}={getattr(value, '__name__', value)}"
+
+    with pytest.raises(ValueError, match=f"trained with {stated}, got {got}: .* call load_state_dict"):
+        type(model).from_pretrained(tmp_path, **wrong)
+
+
+def test_the_same_value_may_be_said_again(model, folder):
+    fixed = {name: model.arguments[name] for name in model.fixed_arguments}
+
+    assert type(model).from_pretrained(folder, **fixed).load_report.assumed == ()
+
+
+def test_what_the_configuration_does_not_state_is_assumed_and_named(eegpt_folder):
+    edit_config(eegpt_folder, layer_norm_eps="absent", num_heads="absent")
+
+    report = EEGPT.from_pretrained(eegpt_folder, num_heads=3).load_report
+
+    assert report.assumed == ("layer_norm_eps=1e-06",)
+    assert "assumed  layer_norm_eps=1e-06" in str(report)
+
+
+def test_new_channels_and_windows_replace_those_of_the_configuration(eegpt_folder):
+    edit_config(eegpt_folder, sfreq=16, input_window_seconds=6)
+
+    loaded = EEGPT.from_pretrained(
+        eegpt_folder,
+        chs_info=[{"ch_name": "CZ"}],
+        chan_proj_type="none",
+        n_times=116,
+        n_outputs=3,
+    )
+
+    assert (loaded.n_chans, loaded.n_times, loaded.input_window_seconds) == (1, 116, 116 / 16)
+
+
+def test_the_callers_channels_are_those_that_the_encoder_is_told(tmp_path):
+    channels = {"n_times": 64, "embed_dim": 8, "depth": 1, "num_heads": 2, "chan_proj_type": "none"}
+    model = EEGPT(**channels, chs_info=[{"ch_name": "FP1"}, {"ch_name": "FPZ"}], n_outputs=2)
+    model.save_pretrained(tmp_path)
+
+    loaded = EEGPT.from_pretrained(tmp_path, chs_info=[{"ch_name": "FP2"}, {"ch_name": "AF7"}])
+
+    assert loaded.chans_id.tolist() == [[2, 3]]
+
+
+def test_asking_for_outputs_adds_a_head_to_an_encoder(eegpt_folder):
+    edit_config(eegpt_folder, return_encoder_output=True, n_outputs=None)
+
+    loaded = EEGPT.from_pretrained(eegpt_folder, n_outputs=5)
+
+    assert loaded(torch.randn(2, 5, 96)).shape == (2, 5)
+
+
+# Less than all
+
+
+def test_a_part_of_the_encoder_loads_if_asked_and_the_rest_is_named(model, folder):
+    lost = []
+
+    def damage(weights):
+        keys = sorted(
+            key for key in weights if not key.startswith((*model.task_modules, "chans", "spectral"))
+        )
+        lost.extend([keys[0], keys[-1]])
+        del weights[keys[0]]
+        weights[keys[-1]] = torch.zeros(2, 3, 5, 7, 11)
+        weights["stranger"] = torch.zeros(1)
+
+    edit(folder, damage)
+
+    n_tensors = len(
+        [k for k in model.state_dict() if not k.startswith((*model.task_modules, *model.derived_modules))]
+    )
+    with pytest.warns(UserWarning, match=f"^2 of {n_tensors} tensors of the encoder do not fit") as warned:
+        loaded = type(model).from_pretrained(folder, allow_partial=True)
+    assert len(warned) == 1
+    assert loaded.load_report.new == tuple(lost)
+    assert loaded.load_report.ignored == tuple(sorted([lost[1], "stranger"]))
+    assert set(loaded.load_report.loaded) == set(model.state_dict()) - set(lost)
+    for key in loaded.load_report.loaded:
+        assert torch.equal(loaded.state_dict()[key], model.state_dict()[key])
+
+
+def test_a_file_of_which_nothing_fits_is_refused_whatever_is_allowed(model, folder):
+    def replace(weights):
+        for key in list(weights):
+            weights[f"other.{key}"] = weights.pop(key)
+
+    edit(folder, replace)
+
+    with pytest.raises(ValueError, match="do not fit; missing: "):
+        type(model).from_pretrained(folder, allow_partial=True)
+
+
+def test_several_tensors_for_one_are_refused(folder, case):
+    names = {"CodeBrain": "module.norm.weight", "EEGPT": "norm.weight", "FBLightConvNet": "classify.weight"}
+    name = names.get(case.model, "encoder.global_tokens")
+    edit(folder, lambda weights: weights.update({name: torch.zeros(1)}))
+
+    with pytest.raises(ValueError, match="several tensors for the same tensor"):
+        getattr(eeglab_models, case.model).from_pretrained(folder)
+
+
+# Fingerprints
+
+
+def test_a_fingerprint_knows_the_encoder_and_nothing_else(model):
+    before = fingerprint(model)
+
+    model.train().requires_grad_(False)
+    model.reset_head(7)
+
+    assert len(before) == 64
+    assert fingerprint(model) == before
+
+
+def test_a_fingerprint_changes_with_every_tensor_of_the_encoder(model):
+    before = fingerprint(model)
+    encoder = [
+        parameter
+        for name, parameter in model.named_parameters()
+        if not name.startswith((*model.task_modules, *model.derived_modules))
+    ]
+
+    seen = {before}
+    for parameter in encoder:
+        parameter.data.view(-1)[-1] += 1
+        seen.add(fingerprint(model))
+
+    assert len(seen) == 1 + len(encoder)
+
+
+def test_a_fingerprint_is_that_of_the_compiled_model(model):
+    assert fingerprint(torch.compile(model, backend="eager")) == fingerprint(model)
+
+
+def test_a_fingerprint_stays_the_same_over_releases():
+    model = EEGPT(
+        n_chans=1, n_times=8, patch_size=8, embed_dim=2, embed_num=1, depth=1, num_heads=1, n_outputs=1
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(0.5)
+
+    assert fingerprint(model).startswith("75d8309d9dfd")
+
+
+def test_reports_hold_the_fingerprint_and_show_its_beginning(model, folder):
+    report = type(model).from_pretrained(folder).load_report
+
+    assert report.fingerprint == fingerprint(model)
+    assert f"sha256   {report.fingerprint[:12]} (encoder)" in str(report)
+
+
+# A single file
+
+
+def test_a_single_file_loads_with_the_configuration_beside_it(model, folder):
+    (folder / "model.safetensors").rename(folder / "best.safetensors")
+
+    loaded = type(model).from_pretrained(folder / "best.safetensors")
+
+    assert loaded.load_report.source == str(folder / "best.safetensors")
+    assert fingerprint(loaded) == fingerprint(model)
+
+
+def test_a_single_file_without_a_configuration_takes_the_callers_arguments(case, model, folder):
+    (folder / "config.json").unlink()
+
+    loaded = type(model).from_pretrained(folder / "model.safetensors", **case.arguments)
+
+    assert set(loaded.load_report.loaded) == set(model.state_dict())
+    stated = {name for name in model.fixed_arguments if name in case.arguments}
+    assert len(loaded.load_report.assumed) == len(model.fixed_arguments) - len(stated)
+
+
+def test_arguments_that_a_single_file_needs_are_named(model, folder):
+    (folder / "config.json").unlink()
+
+    with pytest.raises(ValueError, match="have to be given: got n_outputs, not n_chans, n_times. "):
+        type(model).from_pretrained(folder / "model.safetensors", n_outputs=3)
+
+
+def test_filters_of_a_single_file_have_to_be_those_of_the_arguments(tmp_path):
+    case = next(case for case in DEFAULTS if case.model == "FBLightConvNet")
+    build(case).save_pretrained(tmp_path)
+    (tmp_path / "config.json").unlink()
+    bands = [(4 * i + 4.01, 4 * i + 8) for i in range(9)]
+
+    with pytest.raises(ValueError, match="spectral_filtering.fir_list.0"):
+        FBLightConvNet.from_pretrained(tmp_path / "model.safetensors", **case.arguments | {"n_bands": bands})
+
+
+def test_a_single_file_that_does_not_exist_or_is_a_pickle_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="There is no file"):
+        EEGPT.from_pretrained(tmp_path / "model.safetensors")
+    (tmp_path / "model.pt").touch()
+    with pytest.raises(ValueError, match="safetensors files only, got 'model.pt'"):
+        EEGPT.from_pretrained(tmp_path / "model.pt")
 
 
 def test_a_configuration_of_another_library_version_loads(model, folder):
@@ -185,3 +433,27 @@ def test_broken_weights_are_an_error(tmp_path):
 
     with pytest.raises(ValueError, match="no complete safetensors file"):
         read_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [("CodeBrain", "res_channels"), ("EEGDINO", "dim_feedforward"), ("EEGPT", "embed_dim")],
+)
+def test_a_configuration_of_a_giant_is_refused_before_it_is_built(tmp_path, model, size):
+    build(next(case for case in DEFAULTS if case.model == model)).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {size: 30_000_000}))
+
+    with pytest.raises(
+        ValueError, match=r"describes a model of \d+ GB, its weights hold .* Nothing was built"
+    ):
+        getattr(eeglab_models, model).from_pretrained(tmp_path)
+
+
+def test_a_configuration_of_sizes_beyond_all_numbers_is_refused(tmp_path):
+    build(next(case for case in DEFAULTS if case.model == "CodeBrain")).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"res_channels": 2 * 10**9}))
+
+    with pytest.raises(ValueError, match="describes no model: .*overflow"):
+        eeglab_models.CodeBrain.from_pretrained(tmp_path)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from eeglab_models import plotting
-from eeglab_models.signals.recordings import Windows
+from eeglab_models.signals.windows import Windows
 
 matplotlib.use("agg")
 
@@ -64,3 +64,14 @@ def test_scores_are_ordered_and_models_keep_their_colour():
     assert [label.get_text() for label in ax.get_yticklabels()] == ["EEGPT, probe", "CSP + LDA"]
     colors = ax.collections[-1].get_facecolors()
     assert matplotlib.colors.to_hex(colors[0]) == plotting.MODEL_COLORS["EEGPT"].lower()
+
+
+def test_a_heatmap_shows_every_number():
+    values = pd.DataFrame({"EEGPT, random": [0.5, 7.0], "EEGDINO": [1.25, 0.0]}, index=["volts", "rate"])
+
+    figure = plotting.plot_heatmap(values, "distance", "Movement", largest=5)
+
+    ax, bar = figure.axes
+    assert [text.get_text() for text in ax.texts] == ["0.50", "1.25", "7.00", "0.00"]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["EEGPT,\nrandom", "EEGDINO"]
+    assert (ax.get_title(), bar.get_ylabel()) == ("Movement", "distance")

@@ -7,6 +7,8 @@ import mne
 import numpy as np
 import pytest
 
+from eeglab_models import EEGDINO, EEGPT, CodeBrain, FBLightConvNet
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -43,3 +45,11 @@ def test_every_notebook_is_listed():
 @pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)]+)\)", README))
 def test_links_lead_somewhere(link):
     assert (ROOT / link).exists()
+
+
+def test_the_table_of_contracts_is_that_of_the_classes():
+    rows = {line.split(" | ")[0].strip("| "): line for line in README.splitlines() if line.startswith("| ")}
+
+    for fact in EEGPT.contract.facts():
+        for model in (CodeBrain, EEGPT, EEGDINO, FBLightConvNet):
+            assert model.contract.facts()[fact][:24] in rows[fact], (fact, model)

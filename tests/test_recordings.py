@@ -128,5 +128,99 @@ def test_a_window_of_unknown_length_is_refused(raw):
 
 
 def test_what_is_no_recording_is_refused():
-    with pytest.raises(TypeError, match="got ndarray"):
-        load_windows(np.zeros((2, 3, 4)))
+    with pytest.raises(TypeError, match="got float"):
+        load_windows(1.0)
+
+
+def test_an_array_needs_its_channels_and_its_unit(raw):
+    info, data = mne.pick_info(raw.info, [0, 1]), np.ones((3, 2, 50))
+
+    for arguments in ({}, {"info": info}, {"unit": "V"}, {"info": info, "unit": "T"}):
+        with pytest.raises(ValueError, match="An array needs its channels and its unit"):
+            load_windows(data, **arguments)
+    with pytest.raises(ValueError, match=r"these 2 channels .* got \(3, 1, 50\)"):
+        load_windows(data[:, :1], info=info, unit="V")
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("V", 1e6), ("mV", 1e3), ("µV", 1.0), ("uV", 1.0)])
+def test_an_array_becomes_microvolts(raw, unit, factor):
+    windows = load_windows(np.full((2, 50), 3.0), info=mne.pick_info(raw.info, [0, 1]), unit=unit)
+
+    assert windows.data.shape == (1, 2, 50)
+    np.testing.assert_allclose(windows.data, 3.0 * factor, rtol=1e-6)
+
+
+def test_averages_are_windows_that_know_their_number_of_trials(raw):
+    events, event_id = mne.events_from_annotations(raw, verbose="error")
+    epochs = mne.Epochs(raw, events, event_id, 0, 2.0, baseline=None, preload=True, verbose="error")
+    evokeds = [epochs["left"].average(), epochs["rest"].average()]
+
+    windows = load_windows(evokeds, tmax=1.0)
+
+    assert windows.data.shape == (2, 2, 100)
+    assert windows.labels.tolist() == ["left", "rest"]
+    assert windows.metadata["n_trials"].tolist() == [2, 1]
+    np.testing.assert_array_equal(windows.data[:1], load_windows(evokeds[0], tmax=1.0).data)
+
+
+def test_what_a_paradigm_of_moabb_returned_is_understood(dataset):
+    from moabb.paradigms import LeftRightImagery
+
+    expected = load_windows(dataset, [1], events=["left_hand", "right_hand"], fmin=8, fmax=32)
+    with mne.use_log_level("error"):
+        epochs = LeftRightImagery(tmax=4 - 1 / 250).get_data(dataset, [1], return_epochs=True)
+        result = LeftRightImagery(tmax=4 - 1 / 250).get_data(dataset, [1])
+
+    from_epochs = load_windows(epochs)
+    from_array = load_windows(result, info=epochs[0].info, unit="µV", events=["left_hand"])
+    left = expected.labels == "left_hand"
+    np.testing.assert_allclose(from_epochs.data, expected.data, atol=1e-3)
+    np.testing.assert_allclose(from_array.data, expected[left].data, atol=1e-3)
+    assert from_array.labels.tolist() == ["left_hand"] * left.sum()
+    assert from_array.metadata["subject"].tolist() == [1] * left.sum()
+
+
+def test_raw_recordings_of_a_data_set_are_understood(dataset):
+    windows = load_windows(dataset.get_data([1]), events=["feet"], tmax=2.0, fmin=None, fmax=None)
+
+    assert set(windows.labels) == {"feet"}
+    assert windows.metadata.columns.tolist() == ["subject", "session", "run"]
+    assert len(windows.metadata) == len(windows)
+
+
+def test_recordings_that_do_not_match_are_not_joined(raw):
+    with pytest.raises(ValueError, match=r"got \(2, 200\) at 100 Hz and \(1, 200\) at 100 Hz"):
+        load_windows({1: {"0": {"0": raw, "1": raw.copy().drop_channels("C3")}}})
+
+
+def test_channels_that_are_not_eeg_or_bad_are_left_out_and_reported(raw):
+    info = mne.create_info(["C3", "C4", "Pz", "ECG ECG", "EEG A2-A1", "STI 014"], 100.0, "eeg")
+    raw = mne.io.RawArray(np.random.default_rng(0).normal(size=(6, 300)), info, verbose="error")
+    raw.info["bads"] = ["Pz"]
+
+    windows = load_windows(raw.set_channel_types({"STI 014": "stim"}), tmax=1.0)
+
+    assert windows.ch_names == ["C3", "C4"]
+    assert windows.report["channels"] == (
+        "2 of EEG. Left out: STI 014 (stim), ECG ECG (not EEG by its name), "
+        "EEG A2-A1 (not EEG by its name), Pz (marked bad)."
+    )
+
+
+def test_a_recording_without_eeg_is_refused(raw):
+    with pytest.raises(ValueError, match="no EEG channel; it has EOG"):
+        load_windows(raw.copy().pick("eog"))
+
+
+def test_what_was_done_is_reported(raw):
+    report = load_windows(raw, events=["left"], fmin=1, fmax=75, notch=20).report
+
+    assert report["filter"] == "From 1 Hz on, on the continuous recording. Notch at 20 Hz and its multiples."
+    assert report["windows"] == "2 s from 0 s after left."
+
+
+def test_windows_beyond_the_end_are_counted(raw):
+    windows = load_windows(raw, tmax=18.0)
+
+    assert len(windows) == 2
+    assert "1 left out: marked bad, or beyond the end." in windows.report["windows"]

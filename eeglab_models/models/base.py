@@ -1,6 +1,7 @@
 """What every model can do: know its input, its configuration, its head and its weights."""
 
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -57,6 +58,8 @@ class EEGModel(nn.Module, HubMixin):
         What published weights of the model expect of its input.
     layer_classes : dict
         Classes that a configuration may name, by their published name.
+    published_names : tuple of (str, str)
+        Names of tensors in the authors' checkpoints, as regular expressions, and what replaces them.
 
     Raises
     ------
@@ -66,6 +69,7 @@ class EEGModel(nn.Module, HubMixin):
 
     contract: ClassVar[Contract]
     layer_classes: ClassVar[dict[str, type[nn.Module]]] = LAYER_CLASSES
+    published_names: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     def __init__(self, arguments: dict[str, Any]) -> None:
         super().__init__()
@@ -294,9 +298,26 @@ class EEGModel(nn.Module, HubMixin):
                 arguments[argument] = cls.layer_classes[value]
         return cls(**arguments)
 
-    def translate_state_dict(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Give tensors of earlier publications the names they have here; most models need no change."""
-        return dict(state_dict)
+    @classmethod
+    def translate_state_dict(cls, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Give tensors of the authors' checkpoints the names they have here.
+
+        Parameters
+        ----------
+        state_dict : dict of torch.Tensor
+            Tensors by name.
+
+        Returns
+        -------
+        translated : dict of torch.Tensor
+            The same tensors; names of this package and unknown names stay.
+        """
+        translated = {}
+        for name, tensor in state_dict.items():
+            for published, here in cls.published_names:
+                name = re.sub(published, here, name)
+            translated[name] = tensor
+        return translated
 
     def load_state_dict(
         self, state_dict: Mapping[str, Tensor], strict: bool = True, assign: bool = False

@@ -17,19 +17,19 @@ use these names throughout:
 """
 
 import math
-import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 
 from eeglab_models.models.attention import banded_attention, check_window_size
 from eeglab_models.models.base import EEGModel
-from eeglab_models.models.contract import TEMPLE_CHANNELS, Contract
+from eeglab_models.models.channels import ChannelIds, read_channel_ids
+from eeglab_models.models.contract import CODEBRAIN_CONTRACT, TEMPLE_CHANNELS, Contract
 from eeglab_models.models.fourier import at_least_single, fast_length
 from eeglab_models.models.patching import amplitude_spectrum, cut_patches, warn_about_tail
 
@@ -136,15 +136,23 @@ class CodeBrain(EEGModel):
     """
 
     task_modules: ClassVar[tuple[str, ...]] = ("final_layer", "lm_head_t", "lm_head_f")
-    contract: ClassVar[Contract] = Contract(
-        sfreq=200.0,
-        unit="µV/100",
-        scale=0.01,
-        reference="any",
-        ch_names=TEMPLE_CHANNELS,
-        source="The authors' training code for rate and scale. The order of the channels is that of the "
-        "preprocessing that the code follows.",
+    fixed_arguments: ClassVar[tuple[str, ...]] = (
+        "conv_groups",
+        "proj_padding",
+        "swa_window_size",
+        "activation",
     )
+    # The checkpoint was saved from DataParallel, with an earlier weight normalisation.
+    published_names: ClassVar[tuple[tuple[str, str], ...]] = (
+        (r"^module\.", ""),
+        (r"\.S41\.", ".sgconv."),
+        (r"\.sn\.", ".rms_norm."),
+        (r"\.D$", ".skip_weight"),
+        (r"\.kernel_list\.(\d+)\.kernel$", r".kernel_list.\1"),
+        (r"\.weight_g$", ".parametrizations.weight.original0"),
+        (r"\.weight_v$", ".parametrizations.weight.original1"),
+    )
+    contract: ClassVar[Contract] = CODEBRAIN_CONTRACT
 
     def __init__(
         self,
@@ -232,7 +240,8 @@ class CodeBrain(EEGModel):
             nn.Linear(self.out_channels, self.n_outputs),
         )
 
-    def translate_state_dict(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    @classmethod
+    def translate_state_dict(cls, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Give tensors of the authors' checkpoint their names here, and filters their norms.
 
         Parameters
@@ -246,11 +255,7 @@ class CodeBrain(EEGModel):
             The same tensors under their present names. Filters whose norm is missing, or not yet
             measured, come with the norm that they have now.
         """
-        translated = {}
-        for name, tensor in state_dict.items():
-            for old, new in PUBLISHED_NAMES:
-                name = re.sub(old, new, name)
-            translated[name] = tensor
+        translated = super().translate_state_dict(state_dict)
         return translated | measure_filter_norms(translated)
 
     def forward(
@@ -258,6 +263,7 @@ class CodeBrain(EEGModel):
         x: Float[Tensor, "batch n_chans n_times"],
         mask: Tensor | None = None,
         return_features: bool = False,
+        channel_ids: ChannelIds | None = None,
     ) -> Tensor | tuple[Tensor, Tensor] | dict[str, Tensor | None]:
         """Classify windows, predict their codes, or describe them.
 
@@ -270,6 +276,11 @@ class CodeBrain(EEGModel):
             1 where a patch is hidden from the model.
         return_features : bool
             Return features.
+        channel_ids : torch.Tensor, shape (n_chans,), or sequence of int, or None
+            Place of every channel in the montage of the published weights, ``contract.ch_names``, each
+            once, in any order. With them, features and codes are available for another number of channels
+            than the model was built for; they, and `mask`, keep the order of `x`. None means that channels
+            stand in a row.
 
         Returns
         -------
@@ -284,12 +295,19 @@ class CodeBrain(EEGModel):
         ------
         ValueError
             If the number of channels is not that of the model, if a window is shorter than a patch, or,
-            for logits, has another number of patches than the head reads, or if the mask does not fit.
+            for logits, has another number of channels or patches than the head reads, or if the mask does
+            not fit, or if `channel_ids` are not distinct places, one per channel.
         """
-        self.check_input(x, n_times_least=self.patch_size)
+        places = None
+        if channel_ids is None:
+            self.check_input(x, n_times_least=self.patch_size)
+        else:
+            places = read_channel_ids(channel_ids, x, n_slots=len(TEMPLE_CHANNELS))
         patches = cut_patches(x, self.patch_size)  # (batch, n_chans, n_patches, patch_size)
         n_chans, n_patches = patches.shape[1:3]
-        tokens = self.patch_embedding(patches, mask)  # (batch, n_chans, n_patches, embed_dim)
+        tokens = self.patch_embedding(patches, mask, places)  # (batch, n_chans, n_patches, embed_dim)
+        if places is not None:
+            tokens = tokens[:, places.argsort()]
 
         sequence = tokens.flatten(1, 2).transpose(1, 2)  # (batch, embed_dim, n_tokens)
         sequence = self.init_conv(sequence)  # (batch, res_channels, n_tokens)
@@ -297,6 +315,8 @@ class CodeBrain(EEGModel):
         sequence = self.final_conv(sequence)  # (batch, out_channels, n_tokens)
         tokens = sequence.transpose(1, 2).unflatten(1, (n_chans, n_patches))
         features = self.norm(tokens)  # (batch, n_chans, n_patches, out_channels)
+        if places is not None:
+            features = features[:, places.argsort().argsort()]
 
         if return_features:
             return {"features": features, "cls_token": None}
@@ -304,6 +324,11 @@ class CodeBrain(EEGModel):
             if mask is not None:
                 features = features[mask == 1]  # (n_hidden, out_channels)
             return self.lm_head_t(features), self.lm_head_f(features)
+        if n_chans != self.n_chans:
+            raise ValueError(
+                f"The head of this CodeBrain reads {self.n_chans} channels, got {n_chans}. "
+                f"Build it with n_chans={n_chans}, or pass return_features=True."
+            )
         if n_patches != self.n_patches:
             raise ValueError(
                 f"The head of this CodeBrain reads {self.n_patches} patches per channel, got {n_patches}. "
@@ -353,8 +378,13 @@ class PatchEmbedding(nn.Module):
             nn.Conv2d(self.embed_dim, self.embed_dim, surroundings, padding="same", groups=self.embed_dim)
         )
 
-    def forward(self, patches: Patches, mask: Tensor | None = None) -> PatchTokens:
-        """Embed the patches, of which the mask hides some."""
+    def forward(
+        self,
+        patches: Patches,
+        mask: Tensor | None = None,
+        places: Int[Tensor, " n_chans"] | None = None,
+    ) -> PatchTokens:
+        """Embed the patches, of which the mask hides some; channels stand in a row, or at their places."""
         if mask is not None:
             patches = self.hide(patches, mask)
         n_chans = patches.shape[1]
@@ -364,9 +394,18 @@ class PatchEmbedding(nn.Module):
         time = maps.permute(0, 2, 3, 1, 4).flatten(3)  # (batch, n_chans, n_patches, embed_dim)
         spectrum = amplitude_spectrum(patches).to(time.dtype)  # (batch, n_chans, n_patches, n_freqs)
         tokens = time + self.spectral_proj(spectrum)  # (batch, n_chans, n_patches, embed_dim)
-        image = tokens.permute(0, 3, 1, 2)  # (batch, embed_dim, n_chans, n_patches)
-        surroundings = self.positional_encoding(image)  # (batch, embed_dim, n_chans, n_patches)
-        return tokens + surroundings.permute(0, 2, 3, 1)  # (batch, n_chans, n_patches, embed_dim)
+        return tokens + self.look_around(tokens, places)  # (batch, n_chans, n_patches, embed_dim)
+
+    def look_around(self, tokens: PatchTokens, places: Int[Tensor, " n_chans"] | None) -> PatchTokens:
+        """Tell every token what surrounds it on the grid of channels and patches."""
+        grid = tokens  # (batch, n_rows, n_patches, embed_dim)
+        if places is not None:
+            # Absent channels are zero, like everything beyond the edge.
+            grid = tokens.new_zeros(tokens.shape[0], int(places.max()) + 1, *tokens.shape[2:])
+            grid = grid.index_copy(1, places, tokens)
+        grid = grid.permute(0, 3, 1, 2)  # (batch, embed_dim, n_rows, n_patches)
+        grid = self.positional_encoding(grid).permute(0, 2, 3, 1)  # (batch, n_rows, n_patches, embed_dim)
+        return grid if places is None else grid[:, places]  # (batch, n_chans, n_patches, embed_dim)
 
     def hide(self, patches: Patches, mask: Tensor) -> Patches:
         """Overwrite the samples of masked patches."""
@@ -642,15 +681,3 @@ def measure_filter_norms(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
             measured[f"{conv}kernel_norm"] = measure_norm(pieces, multiplier)
         measured[f"{conv}kernel_norm_initialized"] = torch.tensor(True, device=multiplier.device)
     return measured
-
-
-# Names in the authors' checkpoint, which was saved from DataParallel, and names here.
-PUBLISHED_NAMES = (
-    (r"^module\.", ""),
-    (r"\.S41\.", ".sgconv."),
-    (r"\.sn\.", ".rms_norm."),
-    (r"\.D$", ".skip_weight"),
-    (r"\.kernel_list\.(\d+)\.kernel$", r".kernel_list.\1"),
-    (r"\.weight_g$", ".parametrizations.weight.original0"),
-    (r"\.weight_v$", ".parametrizations.weight.original1"),
-)

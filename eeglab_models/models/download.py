@@ -1,15 +1,23 @@
 """Files of a model: found in a folder or downloaded from the Hub, and read without running anything."""
 
+import hashlib
 import json
-from pathlib import Path
+import math
+import re
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
+    FileMetadataError,
+    GatedRepoError,
     HFValidationError,
+    HTTPError,
     LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
     RepositoryNotFoundError,
+    RevisionNotFoundError,
 )
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -19,52 +27,264 @@ CONFIG_FILE = constants.CONFIG_NAME
 WEIGHTS_FILE = constants.SAFETENSORS_SINGLE_FILE
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 CONVERT = "Convert pickled weights once, where you trust them: eeglab-models convert FILE FOLDER."
+LARGEST_CONFIG = 1_000_000  # bytes; the configuration of 1000 channels with positions takes 0.3 MB
 
 
 def fetch(source: str, filename: str, hub: dict[str, Any]) -> Path:
-    """Find a file in a folder or download it from the Hub, or say what is missing."""
-    if not filename.endswith((".safetensors", ".json")):
-        raise ValueError(f"Weights are read from safetensors files only, got {filename!r}. {CONVERT}")
+    """Find a file in a folder or download it from the Hub, or say in one sentence what is in the way.
+
+    Links inside a folder are followed, because the Hub's cache is made of them.
+
+    Parameters
+    ----------
+    source : str
+        Folder, or name of a Hub repository (``"user/model"``).
+    filename : str
+        Name of the file inside it: safetensors or JSON.
+    hub : dict
+        Arguments of `huggingface_hub.hf_hub_download`: revision, cache_dir, force_download,
+        local_files_only, token.
+
+    Returns
+    -------
+    path : pathlib.Path
+        The file, its content checked against the hash that the Hub states.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder, repository, revision or file does not exist, or is not in the cache while offline.
+    PermissionError
+        If the Hub refuses the token, or asks for consent to the terms of a repository.
+    ConnectionError
+        If the Hub cannot be reached, fails, or sends an incomplete file.
+    ValueError
+        If a name is not a plain one, or the content is not what the Hub published.
+    """
+    check_names(filename, hub.get("revision"), hub.get("token"))
     folder = Path(source)
     if folder.is_dir():
-        path = folder / filename
-        others = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)
-        if not path.is_file():
-            found = (
-                f"; {', '.join(others)} can run code when opened and is refused. {CONVERT}" if others else "."
-            )
-            raise FileNotFoundError(f"{folder} holds no {filename}{found}")
-        return path
+        return check_content(find_in_folder(folder, filename))
     try:
-        return Path(hf_hub_download(source, filename, **hub))
-    except LocalEntryNotFoundError as error:
-        raise FileNotFoundError(
-            f"{filename} of {source!r} is not in the cache and the Hub cannot be reached. "
-            "Load it once with a network, or pass a folder."
-        ) from error
-    except EntryNotFoundError as error:
-        raise FileNotFoundError(f"The Hub repository {source!r} holds no {filename}. {CONVERT}") from error
-    except (HFValidationError, RepositoryNotFoundError) as error:
-        raise FileNotFoundError(
-            f"{source!r} is neither a folder nor a readable Hub repository. Check the name, or log in."
-        ) from error
+        path = Path(hf_hub_download(source, filename, **hub))
+    except (HTTPError, OSError, ValueError) as error:
+        # What the system says of a full disk or a closed folder is clear already.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        failure = explain(error, source, filename, hub)
+    else:
+        return check_content(path)
+    # Raised outside the handler: the client's own errors quote what a server says, be it the token.
+    raise failure
+
+
+def check_names(filename: str, revision: str | None, token: str | bool | None) -> None:
+    """Refuse names that lead out of a repository or a cache, and tokens that no request can carry."""
+    for kind, name in (("filename", filename), ("revision", revision)):
+        if name is None:
+            continue
+        plain = name and not re.search(r"^\w:|[\\\x00-\x1f]", name)
+        if not plain or name.startswith(("/", "~")) or {"", ".", ".."} & set(name.split("/")):
+            raise ValueError(
+                f"{kind} must be a name inside the repository, such as {WEIGHTS_FILE!r} or 'main', "
+                f"got {name!r}. Leave out '..', backslashes, a drive and a leading slash."
+            )
+    if PurePosixPath(filename).suffix not in (".safetensors", ".json"):
+        raise ValueError(f"Weights are read from safetensors files only, got {filename!r}. {CONVERT}")
+    if isinstance(token, str) and not re.fullmatch(r"[!-~]+", token):
+        raise ValueError(
+            "token must be one word of plain characters, got one that is empty or holds a space, a line "
+            "break or an accent. Copy it again; token.strip() helps with a token that was read from a file."
+        )
+
+
+def find_in_folder(folder: Path, filename: str) -> Path:
+    """Find a file in a folder, or say what lies there instead."""
+    path = folder / filename
+    if path.is_file():
+        return path
+    others = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)
+    found = f"; {', '.join(others)} can run code when opened and is refused. {CONVERT}" if others else "."
+    raise FileNotFoundError(f"{folder} holds no {filename}{found}")
+
+
+def explain(error: Exception, source: str, filename: str, hub: dict[str, Any]) -> Exception:
+    """Say in one sentence what kept a file from being downloaded; never quotes the server or the token."""
+    revision = hub.get("revision") or constants.DEFAULT_REVISION
+    # The client wraps what went wrong while it looked into the cache.
+    wrapped = isinstance(error, LocalEntryNotFoundError) or type(error) is ValueError
+    reason = (wrapped and error.__cause__) or error
+    status = getattr(getattr(reason, "response", None), "status_code", None)
+    offline = isinstance(reason, LocalEntryNotFoundError | OfflineModeIsEnabled)
+
+    if hub.get("force_download") and (hub.get("local_files_only") or offline):
+        kind, sentence = FORCED_OFFLINE
+    elif known := [answer for types, *answer in REASONS if isinstance(reason, types)]:
+        kind, sentence = known[0]
+    elif status is not None:
+        kind, sentence = REFUSED if status in (401, 403) else FAILED
+    else:
+        kind, sentence = UNREACHABLE if reason is not error else BROKEN_OFF
+    return kind(
+        sentence.format(
+            source=source,
+            filename=filename,
+            revision=revision,
+            file=f"{filename} of {source!r} at revision {revision!r}",
+            hub=constants.ENDPOINT,
+            status=status,
+            reason=type(reason).__name__,
+        )
+    )
+
+
+FORCED_OFFLINE = (
+    ValueError,
+    "force_download=True needs the Hub, got local_files_only=True or HF_HUB_OFFLINE=1. Drop one of them.",
+)
+UNREACHABLE = (
+    ConnectionError,
+    "The Hub at {hub} cannot be reached ({reason}) and {file} is not in the cache. "
+    "Check the network, or pass a folder.",
+)
+FAILED = (
+    ConnectionError,
+    "The Hub answered with status {status} when asked for {file}. Try again later, or pass a folder.",
+)
+REFUSED = (
+    PermissionError,
+    "The Hub refused {file} with status {status}: the token is invalid or may not read it. "
+    "Log in with: hf auth login, or pass another token.",
+)
+BROKEN_OFF = (
+    ConnectionError,
+    "The download of {file} broke off before the file was complete ({reason}). Try again.",
+)
+# Narrow classes of errors before wide ones.
+REASONS = (
+    (
+        HFValidationError,
+        FileNotFoundError,
+        "{source!r} is neither a folder nor a readable Hub repository. "
+        "Check the path, or write the repository as 'user/model'.",
+    ),
+    (
+        (LocalEntryNotFoundError, OfflineModeIsEnabled),
+        FileNotFoundError,
+        "{file} is not in the cache and the Hub cannot be reached while offline. "
+        "Load it once with a network, or pass a folder.",
+    ),
+    (
+        GatedRepoError,
+        PermissionError,
+        "{source!r} asks for consent to its terms, which this login has not given. "
+        "Accept them at {hub}/{source}, then log in with: hf auth login.",
+    ),
+    (
+        RepositoryNotFoundError,
+        FileNotFoundError,
+        "{source!r} is neither a folder nor a readable Hub repository: the Hub answered {status}. "
+        "Check the name, or log in with: hf auth login.",
+    ),
+    (
+        RevisionNotFoundError,
+        FileNotFoundError,
+        "{source!r} has no revision {revision!r}. Check the branch, tag or commit at {hub}/{source}.",
+    ),
+    (
+        EntryNotFoundError,
+        FileNotFoundError,
+        "The Hub repository {source!r} holds no {filename} at revision {revision!r}. " + CONVERT,
+    ),
+    (
+        FileMetadataError,
+        ConnectionError,
+        "{hub} does not answer as a Hub when asked for {file}. Check HF_ENDPOINT, proxy and firewall.",
+    ),
+)
+
+
+def check_content(path: Path) -> Path:
+    """Refuse a file of the Hub's cache whose content has another hash than the Hub stated for it."""
+    if not path.is_symlink():
+        return path
+    # The cache names a file's content by its hash; only the first link counts, the next may leave the cache.
+    blob = path.parent / path.readlink()
+    stated = blob.name
+    if blob.parent.name != "blobs" or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", stated):
+        return path
+    # Small files are stored as git does: SHA-1 of a header and the content.
+    header = b"blob %d\0" % path.stat().st_size
+    start = hashlib.sha256() if len(stated) == 64 else hashlib.sha1(header, usedforsecurity=False)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: start).hexdigest()
+    if digest != stated:
+        raise ValueError(
+            f"{path} was altered or damaged: the Hub states the hash {stated[:12]}, its content has "
+            f"{digest[:12]}. Delete {blob.resolve()}, or load once with force_download=True."
+        )
+    return path
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read the constructor's arguments."""
+    """Read the constructor's arguments.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        JSON file of plain values.
+
+    Returns
+    -------
+    config : dict
+        Arguments by name.
+
+    Raises
+    ------
+    ValueError
+        If the file is too large, not JSON, not an object, or gives an argument a number that is none.
+    """
+    size = path.stat().st_size
+    if size > LARGEST_CONFIG:
+        raise ValueError(
+            f"{path} must be a configuration of at most {LARGEST_CONFIG:,} bytes, got {size:,}. "
+            "Is it another file?"
+        )
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}). Download or save the model again.") from error
     if not isinstance(config, dict):
         raise ValueError(
             f"{path} must hold an object of constructor arguments, got a {type(config).__name__}."
         )
+    for argument, value in config.items():
+        # Inside lists NaN is common: the unknown position of a channel.
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{path} must give finite numbers, got {argument}={value}. Correct the file.")
     return config
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file, or say that it is none."""
+    """Read a safetensors file, or say that it is none.
+
+    safetensors checks the whole header, sizes and offsets against the file, before it reads a tensor.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+
+    Returns
+    -------
+    weights : dict of torch.Tensor
+        Tensors by name, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the file is truncated, damaged or of another kind.
+    """
     try:
         return load_file(path)
     except SafetensorError as error:

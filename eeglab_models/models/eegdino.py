@@ -18,12 +18,13 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from eeglab_models.models.attention import Attend
 from eeglab_models.models.base import EEGModel
-from eeglab_models.models.contract import TEMPLE_CHANNELS, Contract
+from eeglab_models.models.channels import ChannelIds, read_channel_ids
+from eeglab_models.models.contract import EEGDINO_CONTRACT, Contract
 from eeglab_models.models.patching import amplitude_spectrum, cut_patches, warn_about_tail
 from eeglab_models.models.regularization import DropPath
 
@@ -109,15 +110,25 @@ class EEGDINO(EEGModel):
     of a patch is that of Wang et al. (2025), CBraMod, ICLR, section 2.2.
     """
 
-    contract: ClassVar[Contract] = Contract(
-        sfreq=200.0,
-        unit="µV/100",
-        scale=0.01,
-        reference="any",
-        ch_names=TEMPLE_CHANNELS,
-        source="Published model card for rate and scale. The order of the channels is not published; this "
-        "one follows from the preprocessing that the authors cite.",
+    # Checkpoints hold the teacher and projectors beside the student, all in one module; every key of it
+    # that is not the student's stays there.
+    pretraining_modules: ClassVar[tuple[str, ...]] = ("module",)
+    fixed_arguments: ClassVar[tuple[str, ...]] = (
+        "nhead",
+        "channels_kernel_stride_padding_norm",
+        "global_token_layer",
+        "activation",
+        "patch_activation",
     )
+    # Known from a third party's converter only. Fine-tuned models name the encoder and the head's layers.
+    published_names: ClassVar[tuple[tuple[str, str], ...]] = (
+        (r"^module\.student\.", ""),
+        (r"^encoder\.", ""),
+        (r"^full_linear\.", "final_layer.token_proj.0."),
+        (r"^channel_linear\.", "final_layer.time_proj.0."),
+        (r"^classifier\.", "final_layer.classifier."),
+    )
+    contract: ClassVar[Contract] = EEGDINO_CONTRACT
 
     def __init__(
         self,
@@ -182,6 +193,7 @@ class EEGDINO(EEGModel):
         self,
         x: Float[Tensor, "batch n_chans n_times"],
         return_features: bool | None = None,
+        channel_ids: ChannelIds | None = None,
     ) -> Tensor | dict[str, Tensor]:
         """Classify windows, or describe them.
 
@@ -192,6 +204,10 @@ class EEGDINO(EEGModel):
             an incomplete last patch is padded with zeros.
         return_features : bool or None
             Return features; None means what the constructor was told.
+        channel_ids : torch.Tensor, shape (n_chans,), or sequence of int, or None
+            Slot of every channel in the channel embedding, each once, in any order; published weights
+            order them as ``contract.ch_names``. With them, `x` may have another number of channels than
+            the model was built for. None means the first slots in order.
 
         Returns
         -------
@@ -204,12 +220,17 @@ class EEGDINO(EEGModel):
         Raises
         ------
         ValueError
-            If the number of channels is not that of the model.
+            If the number of channels is not that of the model, or if `channel_ids` are not distinct slots,
+            one per channel.
         """
-        self.check_input(x, n_times_least=1)
+        slots = None
+        if channel_ids is None:
+            self.check_input(x, n_times_least=1)
+        else:
+            slots = read_channel_ids(channel_ids, x, self.patch_embedding.channel_embedding.in_features)
         x = F.pad(x, (0, -x.shape[-1] % self.patch_size))  # (batch, n_chans, n_patches * patch_size)
         patches = cut_patches(x, self.patch_size)  # (batch, n_chans, n_patches, patch_size)
-        tokens = self.patch_embedding(patches)  # (batch, n_chans, n_patches, embed_dim)
+        tokens = self.patch_embedding(patches, slots)  # (batch, n_chans, n_patches, embed_dim)
         n_chans = tokens.shape[1]
         tokens = tokens.flatten(1, 2)  # (batch, n_tokens, embed_dim)
 
@@ -262,8 +283,12 @@ class PatchEmbedding(nn.Module):
             nn.Conv2d(self.embed_dim, self.embed_dim, (1, 5), padding=(0, 2), groups=self.embed_dim)
         )
 
-    def forward(self, patches: Float[Tensor, "batch n_chans n_patches patch_size"]) -> PatchTokens:
-        """Embed the patches."""
+    def forward(
+        self,
+        patches: Float[Tensor, "batch n_chans n_patches patch_size"],
+        slots: Int[Tensor, " n_chans"] | None = None,
+    ) -> PatchTokens:
+        """Embed the patches; channels take the given slots, or the first ones."""
         n_chans = patches.shape[1]
         rows = patches.flatten(1, 2).unsqueeze(1)  # (batch, 1, n_chans * n_patches, patch_size)
         maps = self.proj_in(rows)  # (batch, n_maps, n_chans * n_patches, n_steps)
@@ -273,8 +298,9 @@ class PatchEmbedding(nn.Module):
         tokens = time + self.spectral_proj(spectrum)  # (batch, n_chans, n_patches, embed_dim)
 
         # A linear map of a one-hot channel is a column of its weights.
-        slots = self.channel_embedding.weight[:, :n_chans].T + self.channel_embedding.bias
-        tokens = tokens + slots.unsqueeze(1)  # slots: (n_chans, 1, embed_dim)
+        columns = slice(n_chans) if slots is None else slots
+        channels = self.channel_embedding.weight[:, columns].T + self.channel_embedding.bias
+        tokens = tokens + channels.unsqueeze(1)  # channels: (n_chans, 1, embed_dim)
         surroundings = self.time_encoding(
             tokens.permute(0, 3, 1, 2)
         )  # (batch, embed_dim, n_chans, n_patches)

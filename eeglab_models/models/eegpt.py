@@ -28,7 +28,12 @@ from torch import Tensor, nn
 
 from eeglab_models.models.attention import Attend
 from eeglab_models.models.base import LAYER_CLASSES, EEGModel
-from eeglab_models.models.contract import Contract
+from eeglab_models.models.contract import (
+    EEGPT_19_CHANNELS,
+    EEGPT_CHANNELS,
+    EEGPT_CONTRACT,
+    Contract,
+)
 from eeglab_models.models.regularization import DropPath, limit_norm
 
 __all__ = ["EEGPT", "EEGPT_19_CHANNELS", "EEGPT_CHANNELS", "PatchEmbed", "PatchNormEmbed"]
@@ -38,19 +43,6 @@ Patches = Float[Tensor, "batch n_patches n_chans patch_size"]
 PatchTokens = Float[Tensor, "batch n_patches n_chans embed_dim"]
 SummaryTokens = Float[Tensor, "batch n_patches n_summary_tokens embed_dim"]
 Tokens = Float[Tensor, "n_moments n_tokens embed_dim"]
-
-
-# Rows of the published channel embedding: the order belongs to the weights.
-EEGPT_CHANNELS = tuple(
-    """
-    FP1 FPZ FP2 AF7 AF3 AF4 AF8 F7 F5 F3 F1 FZ F2 F4 F6 F8
-    FT7 FC5 FC3 FC1 FCZ FC2 FC4 FC6 FT8 T7 C5 C3 C1 CZ C2 C4 C6 T8
-    TP7 CP5 CP3 CP1 CPZ CP2 CP4 CP6 TP8 P7 P5 P3 P1 PZ P2 P4 P6 P8
-    PO7 PO5 PO3 POZ PO4 PO6 PO8 O1 OZ O2
-    """.split()
-)
-# What recordings are projected onto.
-EEGPT_19_CHANNELS = tuple("FP1 FP2 F7 F3 FZ F4 F8 T7 C3 CZ C4 T8 P7 P3 PZ P4 P8 O1 O2".split())
 
 
 class EEGPT(EEGModel):
@@ -143,19 +135,16 @@ class EEGPT(EEGModel):
     linear probing. `embed_num` is the paper's S, the number of summary tokens.
     """
 
-    contract: ClassVar[Contract] = Contract(
-        sfreq=256.0,
-        unit="mV",
-        scale=0.001,
-        reference="average",
-        ch_names=EEGPT_CHANNELS,
-        source="Paper, section 3.1, and the authors' code. Channels are known by name; AF7, AF8, PO5 and PO6 "
-        "were not part of the pre-training.",
-    )
+    contract: ClassVar[Contract] = EEGPT_CONTRACT
     task_modules: ClassVar[tuple[str, ...]] = ("final_layer", "chan_proj")
     derived_modules: ClassVar[tuple[str, ...]] = ("chans_id",)
     # `target_encoder` is the moving average of `encoder`, and the one to use after pre-training.
     pretraining_modules: ClassVar[tuple[str, ...]] = ("encoder", "predictor", "reconstructor")
+    fixed_arguments: ClassVar[tuple[str, ...]] = ("num_heads", "norm_layer", "layer_norm_eps")
+    # Downstream code of the authors saves the target encoder on its own, without its prefix.
+    published_names: ClassVar[tuple[tuple[str, str], ...]] = (
+        (r"^(summary_token|patch_embed|chan_embed|blocks|norm)(?=\.|$)", r"target_encoder.\1"),
+    )
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from eeglab_models.models.base import EEGModel
-from eeglab_models.models.contract import Contract
+from eeglab_models.models.contract import FBLIGHTCONVNET_CONTRACT, Contract
 from eeglab_models.models.filterbank import (
     CAUSAL_PHASES,
     choose_bands,
@@ -123,15 +123,18 @@ class FBLightConvNet(EEGModel):
     """
 
     derived_modules: ClassVar[tuple[str, ...]] = ("spectral_filtering",)
-    contract: ClassVar[Contract] = Contract(
-        sfreq=250.0,
-        unit="µV",
-        scale=1.0,
-        reference="any",
-        ch_names=None,
-        source="The authors' code for BCI Competition IV 2a. No weights are published; the spatial filters "
-        "learn any montage.",
+    fixed_arguments: ClassVar[tuple[str, ...]] = (
+        "n_bands",
+        "weight_softmax",
+        "activation",
+        "filter_parameters",
     )
+    published_names: ClassVar[tuple[tuple[str, str], ...]] = (
+        (r"^spacial_block\.", "spatial_conv."),
+        (r"^conv\.", "attn_conv."),
+        (r"^classify\.", "final_layer."),
+    )
+    contract: ClassVar[Contract] = FBLIGHTCONVNET_CONTRACT
 
     def __init__(
         self,

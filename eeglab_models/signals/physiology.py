@@ -12,10 +12,8 @@ Signals are in microvolts against a point far away. Shapes use these names throu
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import NamedTuple
 
-import mne
 import numpy as np
 from jaxtyping import Complex, Float, Int, Shaped
 from scipy.fft import irfft, next_fast_len, rfftfreq
@@ -25,6 +23,7 @@ from scipy.signal.windows import hann
 from scipy.spatial.transform import Rotation
 from scipy.special import expit
 
+from eeglab_models.signals.electrodes import montage
 from eeglab_models.signals.forward import BRAIN_RADIUS, HEAD_RADIUS, sphere_potentials
 
 # Layout of a trial, in s.
@@ -123,12 +122,6 @@ def draw_head(
 def quality(subject: int) -> float:
     """Spread subjects evenly from poor, 0.38, to good, 1, the same way however many there are."""
     return 0.38 + 0.62 * ((0.5 + subject * (math.sqrt(5) - 1) / 2) % 1)
-
-
-@cache
-def montage() -> mne.channels.DigMontage:
-    """Return the 10-05 system on a sphere."""
-    return mne.channels.make_standard_montage("spherical_1005")
 
 
 def scalp_directions(names: Sequence[str]) -> Float[np.ndarray, "n_names 3"]:

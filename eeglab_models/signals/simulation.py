@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from moabb.datasets.base import BaseDataset
 
+from eeglab_models.signals.electrodes import montage
 from eeglab_models.signals.physiology import (
     EOG,
     EVENTS,
@@ -34,7 +35,6 @@ from eeglab_models.signals.physiology import (
     draw_trials,
     electrode_noise,
     eye_movements,
-    montage,
     muscles,
     quality,
     rhythms,

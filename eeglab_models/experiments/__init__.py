@@ -1,0 +1,1 @@
+"""Running experiments: what they need offline."""

@@ -1,0 +1,413 @@
+"""Checkpoints as their authors saved them, converted once to ``config.json`` and ``model.safetensors``.
+
+Pickles are opened here and nowhere else, and only if they hold nothing but tensors and plain values. What
+the shapes of the tensors tell about a model is read from them; the rest is taken from what is published,
+and the report names it.
+
+The names of CodeBrain's, EEGPT's and LightConvNet's tensors are those of the authors' files or code. Those
+of EEG-DINO's student are known from a third party's converter only: what does not fit is named.
+"""
+
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eeglab_models.models.base import EEGModel
+from eeglab_models.models.codebrain import CodeBrain
+from eeglab_models.models.contract import EEGPT_CHANNELS
+from eeglab_models.models.download import PICKLES, read_weights
+from eeglab_models.models.eegdino import EEGDINO, EEGDINO_CONFIGS
+from eeglab_models.models.eegpt import EEGPT, PatchNormEmbed
+from eeglab_models.models.fblightconvnet import FBLightConvNet
+from eeglab_models.models.hub import default_of, fill_model, show
+from eeglab_models.models.report import LoadReport, fingerprint, shorten
+
+State = Mapping[str, Tensor]
+Arguments = dict[str, Any]
+
+# Where training code keeps the tensors inside a checkpoint.
+WRAPPERS = ("state_dict", "model", "model_state_dict", "module")
+# A tensor that a checkpoint of the model holds, by its name here, and of no other model.
+LANDMARKS: dict[type[EEGModel], tuple[str, ...]] = {
+    CodeBrain: ("residual_layer.residual_blocks.0.sgconv.skip_weight",),
+    EEGDINO: ("patch_embedding.channel_embedding.weight", "module.teacher.global_tokens"),
+    EEGPT: ("target_encoder.summary_token", "encoder.summary_token"),
+    FBLightConvNet: ("spatial_conv.0.weight",),
+}
+# Encoders of one checkpoint by the prefix of their tensors; the first is the one to use by default.
+ENCODERS: dict[type[EEGModel], dict[str, str]] = {
+    EEGDINO: {"student": "module.student.", "teacher": "module.teacher."},
+    EEGPT: {"target_encoder": "target_encoder.", "encoder": "encoder."},
+}
+# Channels of EEGPT's embedding that were not part of the pre-training.
+UNTRAINED_CHANNELS = {"AF7", "AF8", "PO5", "PO6"}
+# Heads of EEGPT's published sizes, by the width of a token.
+EEGPT_HEADS = {64: 4, 128: 4, 256: 4, 512: 8}
+# The filter bank of LightConvNet: Hz, where the stop bands end, 2 Hz outside of 4-8, 8-12, ..., 36-40 Hz.
+PAPER_BANDS = [(low - 2.0, low + 6.0) for low in range(4, 40, 4)]
+PAPER_FILTERS = {
+    "method": "iir",
+    "phase": "forward",
+    "iir_params": {"ftype": "cheby2", "order": 4, "rs": 30},
+}
+
+
+def convert_checkpoint(
+    source: str | Path,
+    folder: str | Path,
+    *,
+    model: str | None = None,
+    encoder: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    n_outputs: int | None = None,
+) -> LoadReport:
+    """Convert a checkpoint of a model's authors, so that `from_pretrained` reads it.
+
+    Parameters
+    ----------
+    source : str or pathlib.Path
+        Checkpoint: a pickle of tensors (``.ckpt``, ``.pt``, ``.pth``, ``.bin``) or ``.safetensors``.
+    folder : str or pathlib.Path
+        Where ``config.json`` and ``model.safetensors`` go: new or empty.
+    model : str or None
+        Name of the model's class; None means the one that the names of the tensors fit.
+    encoder : str or None
+        Which encoder of the checkpoint: for EEGPT ``"target_encoder"``, the default, or ``"encoder"``; for
+        EEGDINO ``"student"``, the default, or ``"teacher"``.
+    config : dict or None
+        Constructor arguments, as in ``config.json``, that replace what is read or assumed.
+    n_outputs : int or None
+        Number of outputs of the new head for a checkpoint without one. Without it, EEGPT and EEGDINO are
+        built with ``return_encoder_output=True``.
+
+    Returns
+    -------
+    report : LoadReport
+        What was loaded, new, ignored and assumed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such checkpoint.
+    FileExistsError
+        If the folder holds files.
+    ValueError
+        If the checkpoint holds more than tensors and plain values, or no tensors, if its model is not
+        recognised, or if its tensors do not fit the model: the message names them.
+    """
+    source, folder = Path(source), Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} exists and is not empty. Choose a new folder.")
+    state = open_checkpoint(source)
+    cls = recognise(state, source) if model is None else find_class(model)
+    state, others = choose_encoder(state, cls, encoder)
+    given = dict(config or {}) | ({} if n_outputs is None else {"n_outputs": n_outputs})
+
+    told, published = READERS[cls](cls.translate_state_dict(state), given)
+    assumed = {name: default_of(cls, name) for name in cls.fixed_arguments} | published
+    if "input_window_seconds" in given:
+        assumed.pop("n_times", None)
+    assumed = {name: value for name, value in assumed.items() if name not in told | given}
+    built = cls.from_config(complete_head(cls, assumed | told | given, told))
+    asked = None if "n_outputs" in told else built.arguments["n_outputs"]
+    report = fill_model(built, state, str(source), asked, derived="compare")
+    save(built, folder)
+    return replace(
+        report,
+        ignored=tuple(sorted({*report.ignored, *others})),
+        assumed=tuple(show(*item) for item in sorted(assumed.items())),
+    )
+
+
+def open_checkpoint(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a file without running anything that it holds."""
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no checkpoint {path}. Check its name.")
+    if path.suffix == ".safetensors":
+        return read_weights(path)
+    if path.suffix not in PICKLES:
+        raise ValueError(
+            f"Checkpoints are {', '.join(sorted(PICKLES))} or .safetensors files, got {path.name}."
+        )
+    try:
+        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+    # A damaged or hostile pickle can fail in any way.
+    except Exception as error:
+        if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            raise ValueError(
+                f"{path} holds {found[1]}, and only tensors and plain values are read; nothing in it ran. "
+                "Where you trust it, save its state_dict alone with torch.save, and convert that."
+            ) from error
+        raise ValueError(
+            f"{path} cannot be read ({type(error).__name__}): it is damaged or no checkpoint, and nothing in "
+            "it was run. Download or save it again."
+        ) from error
+    return find_state_dict(checkpoint, path)
+
+
+def find_state_dict(checkpoint: Any, path: Path) -> dict[str, Tensor]:
+    """Find the tensors by name: the checkpoint itself, or an entry of it."""
+    entries = [checkpoint]
+    if isinstance(checkpoint, Mapping):
+        entries += [checkpoint[name] for name in WRAPPERS if name in checkpoint]
+    for entry in entries:
+        if isinstance(entry, Mapping) and entry and all(map(is_named_tensor, entry.items())):
+            return dict(entry)
+    held = shorten(map(str, checkpoint)) if isinstance(checkpoint, Mapping) else type(checkpoint).__name__
+    raise ValueError(
+        f"{path} holds no tensors by name, neither itself nor as {', '.join(WRAPPERS)}; it holds {held}. "
+        "Save the model's state_dict alone, and convert that."
+    )
+
+
+def is_named_tensor(item: tuple[Any, Any]) -> bool:
+    """Whether an entry is a name and a tensor whose values are all there; a view can claim any shape."""
+    name, tensor = item
+    if not isinstance(name, str) or not isinstance(tensor, Tensor):
+        return False
+    stored = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+    return stored and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+
+
+def find_class(name: str) -> type[EEGModel]:
+    """Look up a model's class."""
+    classes = {cls.__name__.lower(): cls for cls in LANDMARKS}
+    if name.lower() not in classes:
+        known = ", ".join(cls.__name__ for cls in LANDMARKS)
+        raise ValueError(f"The model must be one of {known}, got {name!r}.")
+    return classes[name.lower()]
+
+
+def recognise(state: State, source: Path) -> type[EEGModel]:
+    """Choose the model whose tensors a checkpoint holds."""
+    fitting = [
+        cls for cls, landmarks in LANDMARKS.items() if set(landmarks) & set(cls.translate_state_dict(state))
+    ]
+    if len(fitting) != 1:
+        looked_for = "; ".join(f"{cls.__name__}: {' or '.join(names)}" for cls, names in LANDMARKS.items())
+        found = " and ".join(cls.__name__ for cls in fitting) or "none"
+        raise ValueError(
+            f"{source} must hold the tensors of one model, got {found}. Looked for {looked_for}; it holds "
+            f"{shorten(state)}. Name the model if you know it."
+        )
+    return fitting[0]
+
+
+def choose_encoder(state: State, cls: type[EEGModel], encoder: str | None) -> tuple[State, set[str]]:
+    """Keep one encoder of several, under the name of the default one; say which tensors are left out."""
+    prefixes = ENCODERS.get(cls, {})
+    held = [name for name, prefix in prefixes.items() if any(key.startswith(prefix) for key in state)]
+    if encoder is None:
+        if held and held[0] != next(iter(prefixes)):
+            raise ValueError(
+                f"The checkpoint holds no {next(iter(prefixes))} of {cls.__name__}, but its {held[0]}. "
+                f"Ask for it as encoder={held[0]!r}."
+            )
+        return state, set()
+    if encoder not in held:
+        offered = " and ".join(held) or "one encoder without a name"
+        raise ValueError(f"The checkpoint of {cls.__name__} holds {offered}, got encoder={encoder!r}.")
+    default, chosen = next(iter(prefixes.values())), prefixes[encoder]
+    others = {key for key in state if key.startswith(tuple(prefixes.values())) and not key.startswith(chosen)}
+    return {
+        default + key.removeprefix(chosen) if key.startswith(chosen) else key: tensor
+        for key, tensor in state.items()
+        if key not in others
+    }, others
+
+
+def complete_head(cls: type[EEGModel], arguments: Arguments, told: Arguments) -> Arguments:
+    """Decide what a checkpoint without a head becomes, and refuse a number of outputs that is not its own."""
+    n_outputs = arguments.get("n_outputs")
+    if n_outputs != told.get("n_outputs", n_outputs):
+        raise ValueError(
+            f"The head of the checkpoint has {told['n_outputs']} outputs, got n_outputs={n_outputs}. "
+            f"Convert it as it is; from_pretrained(n_outputs={n_outputs}) replaces the head."
+        )
+    if n_outputs is not None:
+        return arguments
+    if "return_encoder_output" not in cls.argument_names():
+        raise ValueError(
+            f"The checkpoint holds no head, and {cls.__name__} needs one. Pass n_outputs, the number of "
+            "classes of your task."
+        )
+    return {"return_encoder_output": True} | arguments
+
+
+def save(model: EEGModel, folder: Path) -> None:
+    """Write a model's folder all at once, after reading it back."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+        written = Path(temporary) / "model"
+        model.save_pretrained(written)
+        again = type(model).from_pretrained(written)
+        if fingerprint(again) != fingerprint(model):
+            raise OSError(f"{folder} could not be read back as it was written. Check the disk.")
+        if folder.exists():
+            folder.rmdir()
+        written.rename(folder)
+
+
+def read_codebrain(state: State, given: Arguments) -> tuple[Arguments, Arguments]:
+    """Tell what CodeBrain's tensors say of its arguments, and what is published of the others."""
+    block = "residual_layer.residual_blocks.0."
+    n_maps, _, _, kernel_size = shape(state, "patch_embedding.proj_in.0.weight")
+    n_pieces = count(state, f"{block}sgconv.kernel_list.")
+    out_channels = shape(state, "norm.weight")[0]
+    published = {**window(CodeBrain), "n_chans": len(CodeBrain.contract.ch_names)}
+    told = {
+        "patch_size": 2 * (shape(state, "patch_embedding.spectral_proj.0.weight")[1] - 1),
+        "res_channels": shape(state, "init_conv.0.conv.bias")[0],
+        "skip_channels": shape(state, "final_conv.0.conv.bias")[0],
+        "out_channels": out_channels,
+        "num_res_layers": count(state, "residual_layer.residual_blocks."),
+        "s4_bidirectional": shape(state, f"{block}sgconv.kernel_list.0")[0] == 8,
+        "s4_layernorm": f"{block}sgconv.norm.weight" in state,
+        # Any number of tokens that needs as many pieces makes the same filters.
+        "s4_lmax": 570 if n_pieces == 10 else 2**n_pieces,
+        "conv_out_chans": n_maps,
+        "proj_kernel_size": kernel_size,
+        "proj_refine_kernel": shape(state, "patch_embedding.proj_in.3.weight")[-1],
+        "pos_kernel": shape(state, "patch_embedding.positional_encoding.0.weight")[2:],
+    }
+    for argument, name in (("codebook_size_t", "lm_head_t"), ("codebook_size_f", "lm_head_f")):
+        if f"{name}.weight" in state:
+            told[argument] = shape(state, f"{name}.weight")[0]
+    if "final_layer.1.weight" in state:
+        hidden_dim, n_features = shape(state, "final_layer.1.weight")
+        n_chans = given.get("n_chans", published["n_chans"])
+        n_patches, rest = divmod(n_features, n_chans * out_channels)
+        if rest:
+            raise ValueError(
+                f"The head of the checkpoint reads {n_features // out_channels} patches in all, which "
+                f"{n_chans} channels cannot share. State n_chans in the configuration."
+            )
+        told["n_times"] = n_patches * told["patch_size"]
+        told["mlp_hidden_multiplier"] = hidden_dim // out_channels
+        told["n_outputs"] = shape(state, "final_layer.7.weight")[0]
+    return told, published
+
+
+def read_eegdino(state: State, given: Arguments) -> tuple[Arguments, Arguments]:
+    """Tell what EEG-DINO's tensors say of its arguments, and what is published of the others."""
+    n_slots = shape(state, "patch_embedding.channel_embedding.weight")[1]
+    convs = []
+    while f"patch_embedding.proj_in.{3 * len(convs)}.weight" in state:
+        convs.append(shape(state, f"patch_embedding.proj_in.{3 * len(convs)}.weight"))
+    told = {
+        "patch_size": 2 * (shape(state, "patch_embedding.spectral_proj.0.weight")[1] - 1),
+        "n_layer": count(state, "encoder_layers."),
+        "dim_feedforward": shape(state, "encoder_layers.0.mlp.fc1.weight")[0],
+        "n_channel_embeddings": n_slots,
+        "n_global_tokens": shape(state, "global_tokens")[1],
+        "n_chans": n_slots,
+    }
+    if "channels_kernel_stride_padding_norm" not in given:
+        told["channels_kernel_stride_padding_norm"] = find_published_convs(convs)
+    if "final_layer.classifier.6.weight" in state:
+        told["n_outputs"] = shape(state, "final_layer.classifier.6.weight")[0]
+    return told, window(EEGDINO)
+
+
+def find_published_convs(convs: list[tuple[int, ...]]) -> Any:
+    """Choose the published convolutions of EEG-DINO that have these shapes."""
+    for preset in EEGDINO_CONFIGS.values():
+        published = preset["channels_kernel_stride_padding_norm"]
+        if [(maps, kernel) for maps, kernel, *_ in published] == [(conv[0], conv[-1]) for conv in convs]:
+            return published
+    raise ValueError(
+        f"The convolutions of the checkpoint's patch embedding, of shapes {convs}, are those of no published "
+        "EEG-DINO. State channels_kernel_stride_padding_norm in the configuration."
+    )
+
+
+def read_eegpt(state: State, given: Arguments) -> tuple[Arguments, Arguments]:
+    """Tell what EEGPT's tensors say of its arguments, and what is published of the others."""
+    block = "target_encoder.blocks.0."
+    _, n_summary_tokens, embed_dim = shape(state, "target_encoder.summary_token")
+    patch_weight = shape(state, "target_encoder.patch_embed.proj.weight")
+    patch_size = patch_weight[-1]
+    told = {
+        "patch_size": patch_size,
+        "patch_module": None if len(patch_weight) == 4 else PatchNormEmbed,
+        "embed_num": n_summary_tokens,
+        "embed_dim": embed_dim,
+        "depth": count(state, "target_encoder.blocks."),
+        "mlp_ratio": shape(state, f"{block}mlp.fc1.weight")[0] / embed_dim,
+        "qkv_bias": f"{block}attn.qkv.bias" in state,
+    }
+    published = {**window(EEGPT), "patch_stride": patch_size}
+    if embed_dim in EEGPT_HEADS:
+        published["num_heads"] = EEGPT_HEADS[embed_dim]
+    for name, kind in (("parametrizations.weight.original", "conv1d_constraint"), ("weight", "linear")):
+        if f"chan_proj.proj.{name}" in state:
+            told["chan_proj_type"] = kind
+            told["n_chans"] = shape(state, f"chan_proj.proj.{name}")[1]
+    if not {"chan_proj_type", "n_chans", "chs_info"} & set(told | given):
+        trained = [name for name in EEGPT_CHANNELS if name not in UNTRAINED_CHANNELS]
+        told["chan_proj_type"] = "none"
+        published["chs_info"] = [{"ch_name": name} for name in trained]
+    if "final_layer.probe2.bias" in state:
+        n_outputs, n_features = shape(state, "final_layer.probe2.parametrizations.weight.original")
+        told["n_outputs"] = n_outputs
+        stride = given.get("patch_stride", patch_size) or patch_size
+        told["n_times"] = patch_size + (n_features // 16 - 1) * stride
+    return told, published
+
+
+def read_fblightconvnet(state: State, given: Arguments) -> tuple[Arguments, Arguments]:
+    """Tell what LightConvNet's tensors say of its arguments, and what is published of the others."""
+    n_filters, n_bands, n_chans, _ = shape(state, "spatial_conv.0.weight")
+    heads, _, n_patches = shape(state, "attn_conv.weight")
+    told = {
+        "n_filters_spat": n_filters,
+        "n_chans": n_chans,
+        "heads": heads,
+        "bias": "attn_conv.bias" in state,
+        "n_outputs": shape(state, "final_layer.weight")[0],
+    }
+    win_len = given.get("win_len", default_of(FBLightConvNet, "win_len"))
+    published = {
+        "sfreq": FBLightConvNet.contract.sfreq,
+        "n_times": n_patches * win_len,
+        "win_len": win_len,
+        "n_bands": PAPER_BANDS,
+        "filter_parameters": PAPER_FILTERS,
+    }
+    if "n_bands" not in given and n_bands != len(PAPER_BANDS):
+        raise ValueError(
+            f"The checkpoint reads {n_bands} bands, and LightConvNet was published with {len(PAPER_BANDS)}. "
+            "State n_bands and filter_parameters in the configuration."
+        )
+    return told, published
+
+
+READERS: dict[type[EEGModel], Callable[[State, Arguments], tuple[Arguments, Arguments]]] = {
+    CodeBrain: read_codebrain,
+    EEGDINO: read_eegdino,
+    EEGPT: read_eegpt,
+    FBLightConvNet: read_fblightconvnet,
+}
+
+
+def window(cls: type[EEGModel]) -> Arguments:
+    """Get sampling rate and length of the windows that a model was published for."""
+    return {"sfreq": cls.contract.sfreq, "n_times": round(cls.contract.window * cls.contract.sfreq)}
+
+
+def shape(state: State, name: str) -> tuple[int, ...]:
+    """Get the shape of a tensor that the checkpoint must hold."""
+    if name not in state:
+        raise ValueError(f"The checkpoint holds no {name}; it holds {shorten(state)}.")
+    return tuple(state[name].shape)
+
+
+def count(state: State, prefix: str) -> int:
+    """Count the numbered modules or tensors that follow a prefix."""
+    return len({name.removeprefix(prefix).split(".")[0] for name in state if name.startswith(prefix)})

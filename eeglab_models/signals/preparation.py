@@ -1,0 +1,356 @@
+"""From any recording to the windows that a model expects, or one sentence why not."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import mne
+import numpy as np
+
+from eeglab_models.models.base import EEGModel
+from eeglab_models.signals.electrodes import electrode_name, montage
+from eeglab_models.signals.quality import check_amplitude as measure_amplitude
+from eeglab_models.signals.quality import find_bad_channels, interpolate
+from eeglab_models.signals.recordings import load_windows
+from eeglab_models.signals.windows import Stamp, Windows
+
+__all__ = ["check_prepared", "prepare"]
+
+
+def prepare(
+    recording: Any,
+    model: EEGModel,
+    *,
+    ch_names: Sequence[str] | None = None,
+    missing: str = "raise",
+    bad_windows: str = "raise",
+    check_amplitude: bool = True,
+    **loading: Any,
+) -> Windows:
+    """Bring a recording to the rate, channels, reference, unit and length that a model expects.
+
+    Parameters
+    ----------
+    recording : Windows, or anything that `load_windows` reads
+        A raw recording is filtered as the model's contract says, and cut into windows of the model's length.
+    model : EEGModel
+        The model that will read the windows. Its contract states rate, unit and reference; a model built
+        with `sfreq` gets that rate.
+    ch_names : sequence of str or None
+        Channels to pass, in this order. None means those of the model's `chs_info`; without it those of
+        its contract, if the model has as many; without them the recording's, if they are as many.
+    missing : {"raise", "interpolate", "project", "zero"}
+        What to do about channels that the recording does not have: refuse, fill them by spherical splines,
+        leave all channels to EEGPT's learned projection, or pass zeros.
+    bad_windows : {"raise", "drop", "interpolate"}
+        What to do about windows in which a channel is flat or no number: refuse, leave them out, or fill
+        these channels by spherical splines.
+    check_amplitude : bool
+        Refuse amplitudes that are implausible for EEG.
+    **loading
+        Arguments of `load_windows`, if `recording` is not yet windows.
+
+    Returns
+    -------
+    windows : Windows
+        Ready for the model: ``model(torch.from_numpy(windows.data))``. `report` lists every step, `stamp`
+        what the windows were prepared to be.
+
+    Raises
+    ------
+    ValueError
+        If the windows are not in microvolts or implausible as EEG, if channels are missing or bad, or if
+        the length does not fit.
+    """
+    check_choice("missing", missing, ("raise", "interpolate", "project", "zero"))
+    check_choice("bad_windows", bad_windows, ("raise", "drop", "interpolate"))
+    if not isinstance(recording, Windows):
+        recording = load_for(recording, model, loading)
+    elif loading:
+        raise ValueError(
+            f"{', '.join(loading)} belong to recordings, got windows that are loaded. Leave them out."
+        )
+    if recording.unit != "µV":
+        raise ValueError(
+            f"prepare() starts from microvolts, got {recording.unit}. Pass what load_windows returned."
+        )
+    windows = replace(recording, stamp=None)
+    if check_amplitude:
+        amplitude = measure_amplitude(windows)
+        windows = note(windows, "amplitude", f"{amplitude:.1f} µV, median standard deviation: plausible.")
+    wanted = choose_channels(windows, model, ch_names, missing)
+    windows = handle_bad(windows, model, wanted, bad_windows)
+    windows = take_reference(windows, model)
+    windows = pick_channels(windows, model, wanted, missing)
+    windows = resample(windows, model)
+    contract = model.contract
+    windows = note(windows, "unit", f"{contract.unit}: microvolts times {contract.scale:g}.")
+    windows = replace(windows, data=windows.data * np.float32(contract.scale), unit=contract.unit)
+    return replace(windows, stamp=stamp_for(windows, model))
+
+
+def check_prepared(windows: Windows, model: EEGModel) -> None:
+    """Refuse windows that were not prepared for this model, or for one that expects the same.
+
+    Parameters
+    ----------
+    windows : Windows
+        As `prepare` returned them, or a choice of them.
+    model : EEGModel
+        The model that is about to read them.
+
+    Raises
+    ------
+    ValueError
+        If the windows were never prepared, or for another rate, unit, reference, length or montage; the
+        message names the differences.
+    """
+    name = type(model).__name__
+    if windows.stamp is None:
+        raise ValueError(
+            f"{name} expects prepared windows, got windows in {windows.unit} that prepare() has not seen. "
+            "Pass them through prepare(windows, model) first."
+        )
+    stamp = windows.stamp
+    expected = {
+        "sfreq": target_rate(model),
+        "unit": model.contract.unit,
+        "reference": model.contract.reference,
+        "n_times": model.n_times,
+    }
+    differences = [
+        f"{fact} {value}, got {getattr(stamp, fact)}"
+        for fact, value in expected.items()
+        if getattr(stamp, fact) != value
+    ]
+    names = own_channels(model)
+    if names is not None and names != list(stamp.ch_names):
+        differences.append(f"channels {shorten(names)}, got {shorten(stamp.ch_names)}")
+    elif len(stamp.ch_names) != model.n_chans:
+        differences.append(f"{model.n_chans} channels, got {len(stamp.ch_names)}")
+    if windows.data.shape[1:] != (len(stamp.ch_names), stamp.n_times):
+        differences.append(f"the {len(stamp.ch_names)} x {stamp.n_times} samples that were prepared")
+    if differences:
+        raise ValueError(
+            f"These windows were prepared for another model than this {name}, which expects "
+            f"{'; '.join(differences)}. Prepare them again from the recording."
+        )
+
+
+def note(windows: Windows, subject: str, finding: str) -> Windows:
+    """Add a step to the report."""
+    return replace(windows, report=windows.report.add(subject, finding))
+
+
+def load_for(recording: Any, model: EEGModel, loading: dict[str, Any]) -> Windows:
+    """Load a recording in the band and the length that the model's contract names."""
+    contract = model.contract
+    fmin, fmax = contract.band
+    defaults = {"fmin": fmin, "fmax": fmax}
+    cut = not isinstance(recording, np.ndarray | mne.Evoked | list)
+    if loading.get("tmax") is None and cut:
+        defaults["tmax"] = loading.get("tmin", 0.0) + model.n_times / target_rate(model)
+    if isinstance(recording, mne.io.BaseRaw) and contract.notch:
+        defaults["notch"] = recording.info["line_freq"]
+    windows = load_windows(recording, **defaults | loading)
+    if contract.notch and not (defaults | loading).get("notch"):
+        finding = (
+            "No notch: the mains frequency of the recording is unknown. Pass notch=50 or notch=60 with a "
+        )
+        windows = note(windows, "filter", finding + "raw recording to remove it.")
+    return windows
+
+
+def own_channels(model: EEGModel) -> list[str] | None:
+    """Names of the channels that a model was built for, None if it knows only their number."""
+    if model.arguments["chs_info"] is None:
+        return None
+    names = [channel["ch_name"] for channel in model.chs_info]
+    return [electrode_name(name) or name for name in names]
+
+
+def choose_channels(
+    windows: Windows, model: EEGModel, ch_names: Sequence[str] | None, missing: str
+) -> list[str] | None:
+    """Name the channels to pass; None means those of the recording, as they are."""
+    name = type(model).__name__
+    if missing == "project":
+        if model.arguments.get("chan_proj_type", "none") == "none":
+            raise ValueError(
+                f"missing='project' needs a model with a learned projection of channels, got {name} without "
+                "one. Build EEGPT with chan_proj_type='conv1d_constraint', or choose another way."
+            )
+        if len(windows.ch_names) != model.n_chans:
+            raise ValueError(
+                f"The projection of this {name} mixes {model.n_chans} channels, the recording has "
+                f"{len(windows.ch_names)}. Build the model with chs_info of the recording."
+            )
+        return None
+    wanted = list(ch_names) if ch_names is not None else own_channels(model)
+    own_order = model.contract.ch_names
+    if wanted is None and own_order is not None and len(own_order) == model.n_chans:
+        wanted = list(own_order)
+    if wanted is not None:
+        wanted = [electrode_name(channel) or channel for channel in wanted]
+    n_chans = len(windows.ch_names) if wanted is None else len(wanted)
+    if n_chans != model.n_chans:
+        raise ValueError(
+            f"{name} was built for {model.n_chans} channels without names, got {n_chans}. Build it with "
+            "chs_info, so that channels can be picked by name, or name as many with ch_names=."
+        )
+    return wanted
+
+
+def handle_bad(windows: Windows, model: EEGModel, wanted: list[str] | None, bad_windows: str) -> Windows:
+    """Handle windows in which a channel that matters is flat or no number."""
+    bad = find_bad_channels(windows.data)  # (n_windows, n_chans)
+    if wanted is not None and model.contract.reference != "average":
+        bad &= np.isin([electrode_name(name) or name for name in windows.ch_names], wanted)
+    if not bad.any():
+        return note(windows, "bad windows", "None: no channel is flat, every sample is a number.")
+    n_bad = int(bad.any(axis=1).sum())
+    names = [name for name, ever in zip(windows.ch_names, bad.any(axis=0), strict=True) if ever]
+    finding = f"{n_bad} of {len(windows)} hold flat channels or samples that are no number ({shorten(names)})"
+    if bad_windows == "raise":
+        raise ValueError(
+            f"{finding}. Pass bad_windows='drop' or 'interpolate', or mark the channels bad in the recording."
+        )
+    if bad_windows == "drop":
+        if n_bad == len(windows):
+            raise ValueError(f"{finding}, so none would be left. Mark these channels bad in the recording.")
+        return note(windows[~bad.any(axis=1)], "bad windows", finding + ": left out.")
+    data = windows.data.copy()
+    for pattern in np.unique(bad[bad.any(axis=1)], axis=0):
+        rows = (bad == pattern).all(axis=1)
+        data[rows] = interpolate(
+            data[rows], windows.ch_names, [windows.ch_names[i] for i in np.flatnonzero(pattern)]
+        )
+    return note(replace(windows, data=data), "bad windows", finding + ": filled by spherical splines.")
+
+
+def take_reference(windows: Windows, model: EEGModel) -> Windows:
+    """Remove the mean over all channels of the recording if the model asks for it."""
+    if model.contract.reference != "average":
+        return note(windows, "reference", "That of the recording.")
+    data = windows.data - windows.data.mean(axis=1, keepdims=True)
+    return note(replace(windows, data=data), "reference", f"Average of {len(windows.ch_names)} channels.")
+
+
+def pick_channels(windows: Windows, model: EEGModel, wanted: list[str] | None, missing: str) -> Windows:
+    """Bring the channels into the order of the model, by name."""
+    if wanted is None:
+        means = "mixed by the learned projection" if missing == "project" else "in the order of the recording"
+        return note(windows, "channels", f"All {len(windows.ch_names)}, {means}.")
+    own = [electrode_name(name) or name for name in windows.ch_names]
+    if len(set(own)) < len(own):
+        twice = sorted({name for name in own if own.count(name) > 1})
+        raise ValueError(
+            f"Two channels of the recording mean the same electrode, {', '.join(twice)}. Drop one of them."
+        )
+    absent = [name for name in wanted if name not in own]
+    if absent and missing == "raise":
+        raise ValueError(
+            f"{type(model).__name__} expects channels that the recording does not have: {', '.join(absent)}. "
+            "Pass missing='interpolate' or 'zero', or build the model with chs_info of channels that are "
+            "there."
+        )
+    renamings = list(zip(windows.ch_names, own, strict=True))
+    names = [*own, *absent]
+    zeros = np.zeros((len(windows), len(absent), windows.data.shape[-1]), dtype=np.float32)
+    data = np.concatenate([windows.data, zeros], axis=1)
+    if absent and missing == "interpolate":
+        data = interpolate(data, names, absent)
+    info = mne.create_info(wanted, windows.sfreq, "eeg")
+    info.set_montage(montage(), on_missing="ignore", verbose="error")
+    windows = replace(windows, data=data[:, [names.index(name) for name in wanted]], info=info)
+    renamed = [
+        f"{old} is {new}" for old, new in renamings if new in wanted and new.upper() not in old.upper()
+    ]
+    if renamed:
+        windows = note(windows, "channels", f"{', '.join(renamed)}.")
+    return note(windows, "channels", describe_choice(own, wanted, absent, missing, model))
+
+
+def describe_choice(
+    own: Sequence[str], wanted: Sequence[str], absent: Sequence[str], missing: str, model: EEGModel
+) -> str:
+    """Say which channels were taken, filled, left out, and whether the model knows which they are."""
+    left_out = [name for name in own if name not in wanted]
+    finding = f"{len(wanted) - len(absent)} of {len(own)} picked by name"
+    if absent:
+        way = "filled by spherical splines" if missing == "interpolate" else "filled with zeros"
+        finding += f"; {len(absent)} {way}: {shorten(absent)}"
+    if left_out:
+        finding += f"; {len(left_out)} left out: {shorten(left_out)}"
+    contract = model.contract
+    if contract.channels_known_by not in ("slot", "position"):
+        return finding + "."
+    strangers = sorted(set(wanted).difference(contract.ch_names))
+    if strangers:
+        return (
+            f"{finding}. {contract.model} knows channels by {contract.channels_known_by}: these are not "
+            f"among those of its weights and take the place of others: {shorten(strangers)}."
+        )
+    ids = contract.channel_ids(wanted)
+    if ids == tuple(range(len(ids))):
+        return finding + f"; in the order of {contract.model}'s weights."
+    return (
+        f"{finding}. {contract.model} knows channels by {contract.channels_known_by}: pass channel_ids={ids} "
+        "to give each its own."
+    )
+
+
+def resample(windows: Windows, model: EEGModel) -> Windows:
+    """Bring windows to the rate and the length of a model."""
+    sfreq, n_times = target_rate(model), windows.data.shape[-1]
+    n_wanted = round(model.n_times / sfreq * windows.sfreq)
+    # Epochs of mne hold both ends of their interval.
+    if n_times == n_wanted + 1:
+        windows = replace(windows, data=windows.data[..., :-1])
+        windows = note(windows, "windows", "The sample at the end of the interval left out.")
+    rates = f"{windows.sfreq:g} to {sfreq:g} Hz" if windows.sfreq != sfreq else f"{sfreq:g} Hz already"
+    if windows.sfreq != sfreq:
+        data = windows.data.astype(np.float64)
+        data = mne.filter.resample(data, up=sfreq, down=windows.sfreq, verbose="error")
+        info = windows.info.copy()
+        with info._unlock():
+            info["sfreq"] = float(sfreq)
+            info["lowpass"] = min(info["lowpass"], sfreq / 2)
+        windows = replace(windows, data=data.astype(np.float32), info=info)
+    n_times = windows.data.shape[-1]
+    if n_times != model.n_times:
+        raise ValueError(
+            f"{type(model).__name__} was built for windows of {model.n_times} samples at {sfreq:g} Hz, got "
+            f"{n_times}. Build it with n_times={n_times}, or load windows of {model.n_times / sfreq:g} s."
+        )
+    if sfreq != model.contract.sfreq:
+        rates += f"; the model was built for this rate, its weights are made for {model.contract.sfreq:g} Hz"
+    return note(windows, "rate", rates + ".")
+
+
+def target_rate(model: EEGModel) -> float:
+    """Rate in Hz that a model was built for, or else that of its contract."""
+    return float(model.contract.sfreq if model.arguments["sfreq"] is None else model.sfreq)
+
+
+def stamp_for(windows: Windows, model: EEGModel) -> Stamp:
+    """Certify what windows are now."""
+    return Stamp(
+        sfreq=target_rate(model),
+        unit=windows.unit,
+        reference=model.contract.reference,
+        ch_names=tuple(electrode_name(name) or name for name in windows.ch_names),
+        n_times=windows.data.shape[-1],
+    )
+
+
+def check_choice(argument: str, value: str, choices: Sequence[str]) -> None:
+    """Refuse a value that is none of the choices."""
+    if value not in choices:
+        raise ValueError(f"{argument} must be one of {', '.join(choices)}, got {value!r}.")
+
+
+def shorten(names: Sequence[str], n_shown: int = 8) -> str:
+    """List names, the first few in full."""
+    more = f" and {len(names) - n_shown} more" if len(names) > n_shown else ""
+    return ", ".join(names[:n_shown]) + more

@@ -1,0 +1,291 @@
+"""A folder for a workshop: filled, verified, and used without a network."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import hub_server
+import pytest
+from hub_server import Hub, Repository
+from references.cases import CASES
+from references.compare import build
+from typer.testing import CliRunner
+
+from eeglab_models.__main__ import app
+from eeglab_models.experiments import kit
+from eeglab_models.signals.recordings import load_windows
+
+
+class Recordings:
+    """A data set of two subjects whose download can fail."""
+
+    subject_list = (1, 2)
+
+    def __init__(self):
+        self.asked, self.failing = [], []
+
+    def get_data(self, subjects):
+        (subject,) = subjects
+        self.asked.append(subject)
+        if subject in self.failing:
+            raise TimeoutError("no answer")
+        path = Path(os.environ["MNE_DATA"]) / f"MNE-own-data/subject{subject}.edf"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"recording %d" % subject)
+
+
+@pytest.fixture
+def recordings(monkeypatch):
+    recordings = Recordings()
+    find_dataset = kit.find_dataset
+    monkeypatch.setattr(kit, "find_dataset", lambda name: recordings if name == "Own" else find_dataset(name))
+    return recordings
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "kit"
+
+
+def states(items):
+    return {item.name: item.status for item in items}
+
+
+def test_every_subject_of_a_data_set_is_fetched_unless_some_are_named(folder, recordings):
+    assert states(kit.prefetch(folder, datasets=["Own:2"])) == {"Own:2": "fetched"}
+    assert states(kit.prefetch(folder, datasets=["Own"])) == {"Own:1": "fetched", "Own:2": "present"}
+
+
+def test_the_manifest_tells_size_and_hash_of_every_file(folder, recordings):
+    kit.prefetch(folder, datasets=["Own:1"])
+
+    (item,) = json.loads((folder / "manifest.json").read_text())["items"]
+
+    assert item["name"] == "Own:1"
+    assert item["files"] == {
+        "mne_data/MNE-own-data/subject1.edf": {
+            "size": 11,
+            "sha256": "1315926aa37e007be06da144a50af33d86468fc9b69046dddf4bd152c7be2fbc",
+        }
+    }
+
+
+def test_what_fails_stops_nothing_and_is_named_by_the_check(folder, recordings):
+    recordings.failing = [1]
+
+    items = kit.prefetch(folder, datasets=["Own", "Own:3", "Nothing"])
+
+    assert states(items) == {"Own:1": "failed", "Own:2": "fetched", "Own:3": "failed", "Nothing": "failed"}
+    first, second, third = kit.check(folder)
+    assert first.startswith("Own:1 was not fetched: Subject 1 of Own could not be downloaded and loaded")
+    assert second == "Own:3 was not fetched: Own has no subject 3, only 1 to 2. Name one of them."
+    assert third.startswith("Nothing was not fetched: There is no data set named 'Nothing'")
+
+
+def test_a_second_run_fetches_only_what_is_missing(folder, recordings):
+    recordings.failing = [1]
+    kit.prefetch(folder, datasets=["Own"])
+    recordings.failing, recordings.asked = [], []
+
+    items = kit.prefetch(folder, datasets=["Own"])
+
+    assert states(items) == {"Own:1": "fetched", "Own:2": "present"}
+    assert recordings.asked == [1]
+    assert kit.check(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (Path.unlink, "is missing."),
+        (lambda path: path.write_bytes(b"short"), "was altered: expected 11 bytes, got 5."),
+        (lambda path: path.write_bytes(b"Recording 1"), "was altered: its SHA-256 differs."),
+    ],
+    ids=["missing", "truncated", "altered"],
+)
+def test_damage_is_named_by_the_check_and_repaired_by_the_next_run(folder, recordings, change, problem):
+    kit.prefetch(folder, datasets=["Own:1"])
+    change(folder / "mne_data/MNE-own-data/subject1.edf")
+
+    assert kit.check(folder) == [f"Own:1: mne_data/MNE-own-data/subject1.edf {problem}"]
+    kit.prefetch(folder, datasets=["Own:1"])
+    assert kit.check(folder) == []
+
+
+@pytest.mark.parametrize("file", ["../precious", "/etc/hostname", "link"])
+def test_a_manifest_that_names_files_outside_its_folder_is_refused(folder, tmp_path, file):
+    folder.mkdir()
+    (tmp_path / "precious").touch()
+    (folder / "link").symlink_to(tmp_path / "precious")
+    item = {"name": "Own:1", "files": {file: {"size": 3, "sha256": ""}}}
+    (folder / "manifest.json").write_text(json.dumps({"items": [item]}))
+
+    with pytest.raises(ValueError, match="names files outside its folder"):
+        kit.prefetch(folder, datasets=["SimulatedMotorImagery:1"])
+    assert (tmp_path / "precious").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"items": [1]}', '{"items": [{"nom": "a"}]}'])
+def test_a_broken_manifest_is_refused(folder, text):
+    folder.mkdir()
+    (folder / "manifest.json").write_text(text)
+
+    with pytest.raises(ValueError, match=r"manifest\.json is no manifest"):
+        kit.check(folder)
+
+
+def test_the_simulated_data_set_needs_nothing(folder):
+    (item,) = kit.prefetch(folder, datasets=["SimulatedMotorImagery:1"])
+
+    assert (item.status, item.files) == ("fetched", {})
+
+
+def test_the_environment_is_left_as_it_was(folder, recordings, monkeypatch):
+    monkeypatch.setenv("MNE_DATASETS_OWN_PATH", "elsewhere")
+    before = dict(os.environ)
+
+    kit.prefetch(folder, datasets=["Own:1"])
+
+    assert dict(os.environ) == before
+
+
+def test_a_kit_may_be_moved_and_then_activated(folder, tmp_path, recordings):
+    kit.prefetch(folder, datasets=["Own:1"])
+    moved = folder.rename(tmp_path / "a moved kit")
+
+    command = ["bash", "-c", 'source "$1/activate.sh" && env', "bash", str(moved)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert set(done.stdout.splitlines()) >= {f"{key}={value}" for key, value in kit.settings(moved).items()}
+    assert kit.check(moved) == []
+
+
+def test_the_check_exits_with_one_and_names_what_is_wrong(folder, recordings):
+    kit.prefetch(folder, datasets=["Own:1"])
+    command = ["prefetch", "--check", str(folder)]
+    sound = CliRunner().invoke(app, command)
+    (folder / "mne_data/MNE-own-data/subject1.edf").unlink()
+    missing = CliRunner().invoke(app, command)
+
+    assert (sound.exit_code, sound.output) == (0, f"{folder} is complete.\n")
+    assert (missing.exit_code, missing.output) == (
+        1,
+        "Own:1: mne_data/MNE-own-data/subject1.edf is missing.\n",
+    )
+
+
+def test_a_folder_that_is_no_kit_fails_the_check(tmp_path):
+    result = CliRunner().invoke(app, ["prefetch", "--check", str(tmp_path)])
+
+    assert result.exit_code == 1
+    assert "holds no manifest.json" in result.output
+
+
+def test_asking_for_nothing_is_an_error(folder):
+    assert CliRunner().invoke(app, ["prefetch", "--folder", str(folder)]).exit_code == 2
+    assert not folder.exists()
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory):
+    """Fill a kit from a Hub twice, stop the Hub, and load from the kit; each in a fresh process."""
+    place = tmp_path_factory.mktemp("workshop")
+    for name in ("home", "cwd", "matplotlib"):
+        (place / name).mkdir()
+    model = build(next(case for case in CASES if case.name == "default" and case.model == "EEGDINO"))
+    model.save_pretrained(place / "model")
+    Hub.repositories["lab/model"] = repository = Repository()
+    files = {file: (place / "model" / file).read_bytes() for file in ("config.json", "model.safetensors")}
+    commit = repository.commit(files)
+    repository.commit(files | {"config.json": b"{}"})
+    repository.refs["v1"] = commit
+    server = hub_server.start()
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "MNE_"))}
+    environment |= {"HOME": str(place / "home"), "MPLCONFIGDIR": str(place / "matplotlib")}
+    online = environment | {"HF_ENDPOINT": hub_server.address(server), "NO_PROXY": "127.0.0.1"}
+
+    def run(*command, environment=online):
+        command = [sys.executable, *command]
+        return subprocess.run(command, cwd=place / "cwd", env=environment, capture_output=True, text=True)
+
+    prefetch = ("-m", "eeglab_models", "prefetch", "--folder", str(place / "kit"), "--weights")
+    first = run(*prefetch, "lab/nothing", "--weights", "lab/model@v1")
+    problems = kit.check(place / "kit")
+    del Hub.requests[:]
+    second = run(*prefetch, "lab/model@v1")
+    requests = list(Hub.requests)
+    server.shutdown()
+    server.server_close()
+    load = (
+        "from eeglab_models import EEGDINO as M; print(M.from_pretrained('lab/model', revision='v1').n_chans)"
+    )
+    loaded = run("-c", load, environment=environment | kit.settings(place / "kit"))
+    outside = [path for name in ("home", "cwd") for path in (place / name).rglob("*")]
+    return {
+        "commit": commit,
+        "first": first,
+        "problems": problems,
+        "second": second,
+        "requests": requests,
+        "loaded": loaded,
+        "outside": outside,
+        "kit": place / "kit",
+    }
+
+
+def test_prefetch_fetches_what_it_can_and_exits_with_one(workshop):
+    first = workshop["first"]
+
+    assert first.returncode == 1, first.stderr
+    assert f"lab/model@v1     │ fetched │ {workshop['commit'][:7]}" in first.stdout
+    assert "Failed: lab/nothing@main: 'lab/nothing' is neither a folder nor a readable Hub" in first.stdout
+    assert f"HF_HOME={workshop['kit']}/huggingface" in first.stdout
+    assert [problem.split(":")[0] for problem in workshop["problems"]] == ["lab/nothing@main was not fetched"]
+
+
+def test_prefetch_asks_the_hub_for_nothing_twice(workshop):
+    assert workshop["second"].returncode == 0, workshop["second"].stderr
+    assert "present" in workshop["second"].stdout
+    assert workshop["requests"] == []
+
+
+def test_prefetched_weights_load_without_a_hub(workshop):
+    assert workshop["loaded"].returncode == 0, workshop["loaded"].stderr
+    assert workshop["loaded"].stdout.strip() == "3"
+
+
+def test_prefetch_writes_nothing_outside_its_folder(workshop):
+    assert workshop["outside"] == []
+
+
+def test_altered_weights_are_named_by_the_check(workshop):
+    snapshot = workshop["kit"] / "huggingface/hub/models--lab--model/snapshots" / workshop["commit"]
+    weights = (snapshot / "model.safetensors").resolve()
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+
+    (problem,) = kit.check(workshop["kit"])
+
+    assert problem.startswith("lab/model@v1: huggingface/hub/models--lab--model/snapshots/")
+    assert problem.endswith("model.safetensors was altered: its SHA-256 differs.")
+
+
+@pytest.mark.skipif("MNE_DATA" not in os.environ, reason="needs recordings of PhysionetMI in MNE_DATA")
+def test_real_recordings_that_are_there_already_are_described_and_load(folder, monkeypatch):
+    place = "MNE-eegbci-data/files/eegmmidb/1.0.0/S001"
+    source, copy = Path(os.environ["MNE_DATA"]) / place, folder / "mne_data" / place
+    copy.mkdir(parents=True)
+    for path in source.glob("*.edf"):
+        shutil.copyfile(path, copy / path.name)
+
+    (item,) = kit.prefetch(folder, datasets=["PhysionetMI:1"])
+
+    assert item.status == "fetched", item.problem
+    assert len(item.files) == 6
+    for name, value in kit.settings(folder).items():
+        monkeypatch.setenv(name, value)
+    assert load_windows("PhysionetMI", [1], events=["hands", "feet"]).data.shape[:2] == (45, 64)
