@@ -29,7 +29,7 @@ lab: $(READY)    ## open JupyterLab
 	$(BIN)/jupyter lab notebooks
 
 bench: $(READY)  ## compare speed with braindecode: make bench PEER_PYTHON=...
-	$(BIN)/python benchmarks/models.py --peer-python "$(PEER_PYTHON)"
+	$(BIN)/python benchmarks/run.py --peer-python "$(PEER_PYTHON)"
 
 clean:           ## remove the environment and all outputs
 	rm -rf .venv outputs

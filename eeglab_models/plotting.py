@@ -9,7 +9,15 @@ from matplotlib.figure import Figure
 
 from eeglab_models.signals.windows import Windows
 
-__all__ = ["MODEL_COLORS", "plot_band_power", "plot_heatmap", "plot_scores", "plot_spectrum", "plot_window"]
+__all__ = [
+    "MODEL_COLORS",
+    "plot_band_power",
+    "plot_heatmap",
+    "plot_ratios",
+    "plot_scores",
+    "plot_spectrum",
+    "plot_window",
+]
 
 # Colour-blind safe, one colour per model wherever it appears; baselines are grey.
 MODEL_COLORS = {
@@ -194,6 +202,39 @@ def plot_heatmap(
     )
     ax.set(xlabel="", ylabel="", title=title)
     ax.set_xticklabels([text.get_text().replace(", ", ",\n") for text in ax.get_xticklabels()], rotation=0)
+    return figure
+
+
+def plot_ratios(ratios: pd.DataFrame) -> Figure:
+    """Draw how many times faster than another implementation each model is.
+
+    Parameters
+    ----------
+    ratios : pandas.DataFrame
+        Columns model, measure, input, and median, low and high of the ratios, which are positive.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+        One line per comparison, from the smallest ratio to the largest with a dot at the median, on a
+        logarithmic scale; the vertical line is equality.
+    """
+    labels = [f"{r.model} ({r.input}): {r.measure}" for r in ratios.itertuples()][::-1]
+    rows = ratios.iloc[::-1]
+    colors = [MODEL_COLORS.get(model, BASELINE_COLOR) for model in rows["model"]]
+    figure, ax = plt.subplots(figsize=(8, 0.32 * len(rows) + 1.2), layout="constrained")
+    ax.axvline(1, color="black", linewidth=0.8)
+    ax.hlines(labels, rows["low"], rows["high"], colors=colors, linewidth=3, alpha=0.5)
+    ax.scatter(rows["median"], labels, c=colors, zorder=3)
+    for label, median in zip(labels, rows["median"], strict=True):
+        ax.annotate(
+            f"{median:.2f}", (median, label), (0, 5), textcoords="offset points", ha="center", fontsize=7
+        )
+    ax.set_xscale("log", base=2)
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.set(xlabel="times as fast (1: equal)", title="Speed compared with the reference implementation")
+    ax.margins(y=0.08)
+    sns.despine(figure, left=True)
     return figure
 
 

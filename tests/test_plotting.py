@@ -75,3 +75,22 @@ def test_a_heatmap_shows_every_number():
     assert [text.get_text() for text in ax.texts] == ["0.50", "1.25", "7.00", "0.00"]
     assert [text.get_text() for text in ax.get_xticklabels()] == ["EEGPT,\nrandom", "EEGDINO"]
     assert (ax.get_title(), bar.get_ylabel()) == ("Movement", "distance")
+
+
+def test_ratios_are_drawn_on_both_sides_of_equality():
+    ratios = pd.DataFrame(
+        {
+            "model": ["EEGPT", "CodeBrain"],
+            "measure": "step",
+            "input": "4",
+            "median": [2.0, 0.5],
+            "low": 0.4,
+            "high": 3,
+        }
+    )
+
+    ax = plotting.plot_ratios(ratios).axes[0]
+
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["CodeBrain (4): step", "EEGPT (4): step"]
+    assert [text.get_text() for text in ax.texts] == ["0.50", "2.00"]
+    assert ax.get_xscale() == "log"
