@@ -559,20 +559,28 @@ class GlobalConv(nn.Module):
         filtered = self.dropout(F.gelu(self.convolve(tokens)))  # (batch, n_filters * embed_dim, n_tokens)
         if isinstance(self.norm, nn.LayerNorm):
             filtered = self.norm(filtered.transpose(1, 2)).transpose(1, 2)
-        return pointwise(filtered, self.output_linear.weight, self.output_linear.bias)
+        return project(filtered, self.output_linear)
 
     def convolve(self, tokens: Tokens) -> Float[Tensor, "batch filtered n_tokens"]:
         """Apply the filters of every feature, as a product of spectra."""
         n_tokens = tokens.shape[-1]
         n_fft = fast_length(2 * n_tokens)
         precise = at_least_single(tokens)
-        spectra = torch.fft.rfft(precise, n=n_fft).unsqueeze(1)  # (batch, 1, embed_dim, n_freqs)
-        shapes = self.tap_shapes(n_tokens, n_fft, precise)  # (n_taps, n_freqs)
-        spectra = spectra * (self.taps().to(shapes.dtype) @ shapes)  # (batch, n_filters, embed_dim, n_freqs)
-        filtered = torch.fft.irfft(spectra, n=n_fft)[..., :n_tokens]
-        # A copy costs less than keeping the padding until the backward pass.
-        filtered = filtered.flatten(1, 2).contiguous()  # (batch, n_filters * embed_dim, n_tokens)
-        return filtered.to(tokens.dtype)
+        spectra = torch.fft.rfft(precise, n=n_fft)  # (batch, embed_dim, n_freqs)
+        filters = self.filter_spectra(n_tokens, n_fft, precise)  # (n_filters, embed_dim, n_freqs)
+        # One filter at a time: the products of all would not fit into a processor's cache.
+        filtered = [torch.fft.irfft(spectra * one, n=n_fft)[..., :n_tokens] for one in filters]
+        return torch.cat(filtered, dim=1).to(tokens.dtype)  # (batch, n_filters * embed_dim, n_tokens)
+
+    def filter_spectra(
+        self, n_tokens: int, n_fft: int, like: Tensor
+    ) -> Complex[Tensor, "n_filters embed_dim n_freqs"]:
+        """Spectra of the filters, the skip included."""
+        # Taps are real, so real and imaginary parts are columns of one real product.
+        shapes = torch.view_as_real(self.tap_shapes(n_tokens, n_fft, like))  # (n_taps, n_freqs, 2)
+        with torch.autocast(like.device.type, enabled=False):
+            parts = self.taps().to(like.dtype) @ shapes.flatten(1)  # (n_filters, embed_dim, n_freqs * 2)
+        return torch.view_as_complex(parts.unflatten(-1, (-1, 2)))  # (n_filters, embed_dim, n_freqs)
 
     def taps(self) -> Float[Tensor, "n_filters embed_dim n_taps"]:
         """Weigh and normalise the taps of all pieces; the skip is one more tap."""
@@ -633,7 +641,7 @@ class WindowAttention(nn.Module):
     def forward(self, tokens: Tokens) -> Tokens:
         """Let every token read from its window."""
         heads = self.attend_to_itself(tokens) if self.window_size == 1 else self.attend(tokens)
-        return pointwise(heads, self.out_proj.weight, self.out_proj.bias)
+        return project(heads, self.out_proj)
 
     def attend(self, tokens: Tokens) -> Tokens:
         """Average the values in the window of every token."""
@@ -655,6 +663,14 @@ class WindowAttention(nn.Module):
         weights = torch.ones_like(values[:, :N_HEADS])  # (batch, n_heads, n_tokens)
         weights = F.dropout(weights, self.drop_prob).unsqueeze(2)  # (batch, n_heads, 1, n_tokens)
         return (values.unflatten(1, (N_HEADS, -1)) * weights).flatten(1, 2)  # (batch, embed_dim, n_tokens)
+
+
+def project(tokens: Tokens, layer: nn.Module) -> Float[Tensor, "batch out_features n_tokens"]:
+    """Apply a linear layer, or an adapter in its place, to the features of every token."""
+    if type(layer) is nn.Linear:
+        return pointwise(tokens, layer.weight, layer.bias)
+    # Adapters have to be called, not looked into.
+    return layer(tokens.transpose(1, 2)).transpose(1, 2)  # (batch, out_features, n_tokens)
 
 
 def pointwise(

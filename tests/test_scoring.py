@@ -1,0 +1,245 @@
+"""Scores, confidence intervals and paired tests."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedKFold, cross_val_predict
+
+from eeglab_models.adapting import (
+    accuracy_interval,
+    compare,
+    mean_interval,
+    score_folds,
+    score_pipelines,
+    summarise,
+)
+
+LABELS = np.array([0, 1] * 20)
+CV = StratifiedKFold(4)
+
+
+@pytest.fixture
+def X():
+    return LABELS[:, None] + np.random.default_rng(0).normal(0, 0.4, (40, 1))
+
+
+def table(scores_a, scores_b, unit="subject"):
+    parts = [
+        pd.DataFrame({"pipeline": name, "subject": 0, unit: range(len(scores)), "score": scores})
+        for name, scores in (("a", scores_a), ("b", scores_b))
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_scores_count_every_trial_once_and_enclose_the_accuracy(X):
+    pipelines = {"signal": (LogisticRegression(), X), "guess": (DummyClassifier(strategy="prior"), X)}
+
+    scores = score_pipelines(pipelines, LABELS, CV).set_index("pipeline")
+
+    assert list(scores.index) == ["signal", "guess"]
+    assert scores.loc["guess", "accuracy"] == 0.5
+    assert scores.loc["signal", "accuracy"] > 0.8
+    assert (scores["low"] < scores["accuracy"]).all()
+    assert (scores["accuracy"] < scores["high"]).all()
+    assert (scores["n_trials"] == 40).all()
+
+
+def test_the_accuracy_is_that_of_scikit_learns_predictions(X):
+    predicted = cross_val_predict(LogisticRegression(), X, LABELS, cv=CV)
+
+    scores = score_pipelines({"signal": (LogisticRegression(), X)}, LABELS, CV)
+
+    assert scores["accuracy"][0] == (predicted == LABELS).mean()
+
+
+def test_subjects_are_cross_validated_alone():
+    labels = np.tile([0, 1], 20)
+    subjects = np.repeat([1, 2], 20)
+    X = np.where(subjects == 1, labels, 1 - labels)[:, None].astype(float)  # the rule flips with the subject
+    pipelines = {"rule": (LogisticRegression(), X)}
+
+    alone = score_pipelines(pipelines, labels, CV, subjects)
+    together = score_pipelines(pipelines, labels, CV)
+
+    assert alone["accuracy"][0] == 1
+    assert together["accuracy"][0] < 0.7
+
+
+def test_every_fold_is_kept(X):
+    folds = score_folds({"a": (LogisticRegression(), X), "b": (DummyClassifier(), X)}, LABELS, CV)
+
+    assert list(folds["pipeline"]) == ["a"] * 4 + ["b"] * 4
+    assert list(folds["fold"]) == [0, 1, 2, 3] * 2
+    assert (folds["n_trials"] == 10).all()
+    assert (folds["n_train"] == 30).all()
+    assert (folds["score"] == folds["n_correct"] / 10).all()
+
+
+def test_across_subjects_a_fold_is_named_by_whom_it_tests(X):
+    subjects = np.repeat([3, 1, 2, 2], 10)
+
+    folds = score_folds({"a": (LogisticRegression(), X)}, LABELS, LeaveOneGroupOut(), groups=subjects)
+
+    assert list(folds["subject"]) == [1, 2, 3]
+    assert list(folds["n_trials"]) == [10, 20, 10]
+
+
+def test_a_fold_of_several_groups_has_no_name(X):
+    folds = score_folds(
+        {"a": (LogisticRegression(), X)}, LABELS, GroupKFold(2), groups=np.repeat([1, 2, 3, 4], 10)
+    )
+
+    assert set(folds["subject"]) == {"all"}
+
+
+def test_runs_stay_together_within_subjects(X):
+    runs = np.tile(np.repeat([0, 1], 10), 2)
+
+    folds = score_folds(
+        {"a": (LogisticRegression(), X)}, LABELS, LeaveOneGroupOut(), np.repeat([1, 2], 20), groups=runs
+    )
+
+    assert list(folds["subject"]) == [1, 1, 2, 2]
+    assert (folds["n_trials"] == 10).all()
+
+
+def test_an_estimator_is_fitted_anew_for_every_fold(X):
+    estimator = LogisticRegression()
+
+    score_folds({"a": (estimator, X)}, LABELS, CV)
+
+    assert not hasattr(estimator, "coef_")
+
+
+def test_intervals_over_trials_and_over_subjects_answer_different_questions():
+    folds = pd.DataFrame(
+        {"pipeline": "a", "subject": [1, 1, 2, 2], "score": [0.5, 0.7, 0.9, 0.9], "n_correct": [5, 7, 9, 9]}
+    ).assign(n_trials=10)
+
+    trials = summarise(folds).iloc[0]
+    subjects = summarise(folds, over="subjects").iloc[0]
+
+    assert trials["accuracy"] == subjects["accuracy"] == 0.75
+    assert (trials["n_trials"], subjects["n_subjects"]) == (40, 2)
+    assert subjects["high"] - subjects["low"] > 2 * (trials["high"] - trials["low"])
+
+
+def test_wilsons_interval_as_printed():
+    assert accuracy_interval(8, 10) == pytest.approx((0.490, 0.943), abs=5e-4)
+    assert accuracy_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)  # Newcombe (1998), table I
+
+
+def test_the_interval_of_a_mean_covers_it_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    intervals = np.array([mean_interval(rng.normal(0.7, 0.1, 8)) for _ in range(1000)])
+
+    covered = (intervals[:, 0] < 0.7) & (0.7 < intervals[:, 1])
+
+    assert covered.mean() == pytest.approx(0.95, abs=0.02)
+
+
+def test_the_bootstrap_stays_within_the_scores():
+    low, high = mean_interval(np.array([0.9, 1.0, 1.0, 1.0, 0.95, 1.0]), method="bootstrap")
+
+    assert 0.9 < low < high <= 1
+    assert mean_interval(np.array([0.9, 1.0, 1.0, 1.0, 0.95, 1.0]))[1] > 1
+
+
+def test_equal_scores_have_no_spread():
+    assert mean_interval(np.array([0.8, 0.8, 0.8])) == (pytest.approx(0.8), pytest.approx(0.8))
+
+
+@pytest.mark.parametrize(
+    ("values", "method", "message"),
+    [([0.8], "t", "at least two of them, got 1"), ([0.8, 0.9], "z", "method must be t or bootstrap")],
+)
+def test_impossible_intervals_are_refused(values, method, message):
+    with pytest.raises(ValueError, match=message):
+        mean_interval(np.array(values), method=method)
+
+
+def test_all_swaps_are_tried_where_pairs_are_few():
+    comparison = compare(table([0.9, 0.8, 0.7, 0.8], [0.8, 0.6, 0.4, 0.4]), "a", "b")
+
+    assert comparison.difference == pytest.approx(0.25)
+    assert comparison.p_value == 2 / 16  # only all signs alike differ as much, either way
+    assert (comparison.n_pairs, comparison.pairs, comparison.n_wins) == (4, "subject", 4)
+
+
+def test_random_swaps_agree_with_a_t_test_where_pairs_are_many():
+    rng = np.random.default_rng(1)
+    b = rng.normal(0.7, 0.1, 60)
+    a = b + rng.normal(0.02, 0.08, 60)
+
+    comparison = compare(table(a, b), "a", "b")
+
+    assert comparison.p_value == pytest.approx(stats.ttest_rel(a, b).pvalue, abs=0.02)
+
+
+def test_equal_pipelines_do_not_differ():
+    assert compare(table([0.9, 0.8, 0.7], [0.9, 0.8, 0.7]), "a", "b").p_value == 1
+
+
+def test_differences_that_are_equal_but_for_rounding_are_equal():
+    comparison = compare(table([0.3, 0.3, 0.8], [0.1 + 0.1, 0.2, 0.7]), "a", "b")
+
+    assert comparison.p_value == 2 / 8
+
+
+def test_under_the_null_one_test_in_twenty_is_significant():
+    rng = np.random.default_rng(0)
+    p_values = [compare(table(*rng.normal(0.7, 0.1, (2, 9))), "a", "b").p_value for _ in range(100)]
+
+    assert 0.01 < np.mean(np.array(p_values) < 0.05) < 0.09
+
+
+def test_the_folds_of_one_subject_are_pairs():
+    comparison = compare(table([0.9, 0.9, 0.9, 0.9, 0.9], [0.5, 0.5, 0.5, 0.5, 0.5], unit="fold"), "a", "b")
+
+    assert comparison.pairs == "fold"
+    assert comparison.p_value == 2 / 32  # five folds cannot say more
+
+
+def test_sessions_of_a_subject_are_one_pair():
+    scores = table([0.9, 0.8, 0.7, 0.8], [0.8, 0.6, 0.4, 0.4]).assign(dataset="x")
+
+    twice = compare(pd.concat([scores.assign(session=0), scores.assign(session=1)]), "a", "b")
+
+    assert twice.n_pairs == 4
+
+
+def test_subjects_of_two_data_sets_are_different_people():
+    scores = table([0.9, 0.8], [0.8, 0.6])
+
+    assert compare(pd.concat([scores.assign(dataset="x"), scores.assign(dataset="y")]), "a", "b").n_pairs == 4
+
+
+def test_a_comparison_prints_in_one_line():
+    assert str(compare(table([0.9, 0.8], [0.8, 0.9]), "a", "b")) == (
+        "a - b: +0.000, better in 1 of 2 subjects, p = 1.000"
+    )
+
+
+def test_pipelines_without_scores_are_refused():
+    with pytest.raises(ValueError, match="no scores of 'c', only of a, b"):
+        compare(table([0.9, 0.8], [0.8, 0.6]), "a", "c")
+
+
+def test_pipelines_that_were_not_scored_alike_are_refused():
+    with pytest.raises(ValueError, match="same two or more subjects or folds, got 3 of which 2 have both"):
+        compare(table([0.9, 0.8, 0.7], [0.8, 0.6]), "a", "b")
+
+
+def test_tables_go_through_the_statistics_of_moabb(X):
+    from moabb.analysis.meta_analysis import compute_dataset_statistics
+
+    pipelines = {"signal": (LogisticRegression(), X), "guess": (DummyClassifier(), X)}
+    folds = score_folds(pipelines, LABELS, LeaveOneGroupOut(), groups=np.repeat([1, 2, 3, 4], 10))
+
+    statistics = compute_dataset_statistics(folds.assign(dataset="planted")).set_index(["pipe1", "pipe2"])
+
+    assert statistics.loc[("signal", "guess"), "p"] == 1 / 16
+    assert compare(folds, "signal", "guess").p_value == 2 / 16
