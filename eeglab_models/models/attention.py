@@ -65,8 +65,8 @@ def attend_with_dropout(
     """Attend with dropped weights, in memory linear in the number of tokens.
 
     Torch has no fused kernel for dropout on processors. Here scores exist block by block, and the backward
-    pass computes them again. So it does with the choice of weights, which is a hash of two random numbers,
-    one of the query and one of the key: nothing of the size of the attention map is drawn or kept.
+    pass computes them again. Which weights are dropped is computed again too: each is a hash of two random
+    numbers, one of its query and one of its key, so nothing as large as an attention map is drawn or kept.
 
     Parameters
     ----------
@@ -89,9 +89,7 @@ def attend_with_dropout(
     n_kept = min(round((1.0 - drop_prob) * N_HASHES), N_HASHES - 1)
     query_bits = draw_bits(q)  # (n_maps, n_queries)
     key_bits = draw_bits(k)  # (n_maps, n_keys)
-    # A copy, where there is one, does not outlive the call.
-    heads = dropout_attention(q, k, v, query_bits, key_bits, n_kept)
-    return heads  # (batch, n_heads, n_queries, head_dim)
+    return dropout_attention(q, k, v, query_bits, key_bits, n_kept)  # (batch, n_heads, n_queries, head_dim)
 
 
 def draw_bits(tokens: Float[Tensor, "batch n_heads n_tokens head_dim"]) -> Int[Tensor, "n_maps n_tokens"]:
@@ -205,12 +203,10 @@ def hash_pairs(
     """Hash a query's and a key's random bits into a number from 0 to `N_HASHES` - 1."""
     hashes = query_bits.unsqueeze(-1) + key_bits.unsqueeze(-2)  # (n_maps, n_rows, n_keys)
     shifted = torch.empty_like(hashes)
-    for n_bits, factor in ((16, 0x7FEB352D), (15, 0x846CA68B - 2**32), (16, 1)):
-        # Shifts copy the sign, so what an exclusive or leaves of it is zero.
-        hashes.bitwise_xor_(torch.bitwise_right_shift(hashes, n_bits, out=shifted))
-        if factor != 1:
-            hashes.mul_(factor)
-    return hashes
+    for n_bits, factor in ((16, 0x7FEB352D), (15, 0x846CA68B - 2**32)):
+        hashes.bitwise_xor_(torch.bitwise_right_shift(hashes, n_bits, out=shifted)).mul_(factor)
+    # Shifts copy the sign, so an exclusive or with itself leaves no negative number.
+    return hashes.bitwise_xor_(torch.bitwise_right_shift(hashes, 16, out=shifted))
 
 
 def banded_attention(

@@ -349,7 +349,8 @@ class SelfAttention(nn.Module):
     def forward(self, tokens: Tokens) -> Tokens:
         """Let every token read from all others."""
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        qkv = self.qkv(tokens) + bias  # (batch, n_tokens, 3 * n_heads * head_dim)
+        qkv = self.qkv(tokens)  # (batch, n_tokens, 3 * n_heads * head_dim)
+        qkv = qkv + bias.to(qkv.dtype)  # float32 biases would undo autocast
         qkv = qkv.unflatten(-1, (3, self.n_heads, -1))  # (batch, n_tokens, 3, n_heads, head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, n_heads, n_tokens, head_dim)
         heads = self.attend(q, k, v)  # (batch, n_heads, n_tokens, head_dim)
