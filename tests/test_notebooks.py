@@ -20,7 +20,7 @@ def code_cells(notebook, tag=None):
 
 
 def test_there_are_notebooks():
-    assert [path.stem for path in NOTEBOOKS] == ["00_quickstart", "30_pretrained_weights"]
+    assert [path.stem for path in NOTEBOOKS] == ["00_quickstart", "30_pretrained_weights", "40_probing"]
 
 
 def test_parameters_are_one_cell_of_plain_constants(notebook):
