@@ -113,5 +113,105 @@ def prefetch(
     raise typer.Exit(bool(failed))
 
 
+@app.command()
+def sweep(
+    grid: Annotated[Path, typer.Argument(help="YAML file, as those in notebooks/sweeps.")],
+    folder: Annotated[Path | None, typer.Option(help="Folder of results. [default: outputs/NAME]")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and stop.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of a run.")] = None,
+    memory_limit: Annotated[str | None, typer.Option(help="Of a run, as 4GB.")] = None,
+    time_limit: Annotated[float | None, typer.Option(min=0, help="Of a run, in seconds.")] = None,
+    max_failures: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="tcp://... of a dask scheduler.")] = None,
+    slurm: Annotated[Path | None, typer.Option(help="YAML of dask_jobqueue.SLURMCluster.")] = None,
+    warm: Annotated[bool, typer.Option(help="Share imports between runs (Linux).")] = True,
+) -> None:
+    """Run a grid of notebooks; run it again for what is missing or failed."""
+    from rich.console import Console
+
+    from eeglab_models.experiments import cluster, terminal
+    from eeglab_models.experiments import sweep as sweeping
+    from eeglab_models.experiments.grid import read_grid
+    from eeglab_models.experiments.runs import is_done
+
+    console = Console(soft_wrap=True, highlight=False)
+    try:
+        runs = read_grid(grid)
+        folder = (folder or Path("outputs") / runs.name).resolve()
+        limit = None if memory_limit is None else terminal.read_size(memory_limit)
+        job = None if slurm is None else cluster.read_slurm(slurm)
+        n_workers = workers or cluster.default_workers(len(runs.runs))
+        if dry_run:
+            n_done = sum(is_done(run.home(folder)) for run in runs.runs)
+            seconds = sweeping.estimate(runs, folder, n_workers)
+            terminal.list_runs(console, runs, n_done, seconds, n_workers)
+            if job is not None:
+                console.print(cluster.job_script(job, threads or 1))
+            return
+        with terminal.live_progress(console, runs) as report:
+            progress = sweeping.sweep(
+                runs,
+                folder,
+                workers=n_workers,
+                threads=threads,
+                memory_limit=limit,
+                time_limit=time_limit,
+                max_failures=max_failures,
+                scheduler=scheduler,
+                slurm=job,
+                warm=warm,
+                report=report,
+            )
+    except (OSError, ValueError) as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        typer.echo("Interrupted. Run the same command again to go on; what is done stays done.", err=True)
+        raise typer.Exit(130) from None
+    terminal.show_outcome(console, progress, folder)
+    raise typer.Exit(bool(progress.failed or progress.remaining))
+
+
+@app.command()
+def results(
+    folder: Annotated[Path, typer.Argument(help="Folder that a sweep wrote to.")],
+    output: Annotated[Path | None, typer.Option(help="Folder for tables and figures.")] = None,
+) -> None:
+    """Summarise a sweep, test its pipelines pair by pair, and write tables and figures."""
+    from rich.console import Console
+
+    from eeglab_models.experiments import results as found
+    from eeglab_models.experiments import terminal
+
+    console = Console(soft_wrap=True, highlight=False)
+    try:
+        table, state = found.survey(folder)
+        terminal.show_results(console, state, found.summarise_runs(table), found.compare_pipelines(table))
+        output = output or folder / "results"
+        found.export(table, output)
+    except (OSError, ValueError) as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(1) from error
+    console.print(f"Tables (CSV, HTML, LaTeX, Parquet) and figures: {output}")
+
+
+@app.command()
+def doctor() -> None:
+    """Check this computer and say what to mend; the exit code is 1 if something is broken."""
+    from rich.console import Console
+
+    console = Console(soft_wrap=True, highlight=False)
+    try:
+        from eeglab_models.experiments import terminal
+        from eeglab_models.experiments.doctor import diagnose
+    except ImportError as error:
+        typer.echo(f"{error}. Install the packages anew: pip install -e '.[notebooks]' -c constraints.txt")
+        raise typer.Exit(1) from error
+    findings = diagnose()
+    terminal.show_findings(console, findings)
+    raise typer.Exit(any(finding.status == "broken" for finding in findings))
+
+
 if __name__ == "__main__":
     app()

@@ -1,5 +1,7 @@
 """One function per figure: it takes data and returns the figure."""
 
+from collections.abc import Mapping
+
 import matplotlib.pyplot as plt
 import mne
 import numpy as np
@@ -12,8 +14,13 @@ from eeglab_models.signals.windows import Windows
 __all__ = [
     "MODEL_COLORS",
     "plot_band_power",
+    "plot_calibration",
+    "plot_differences",
+    "plot_forest",
     "plot_heatmap",
+    "plot_history",
     "plot_ratios",
+    "plot_run_scores",
     "plot_scores",
     "plot_spectrum",
     "plot_window",
@@ -236,6 +243,194 @@ def plot_ratios(ratios: pd.DataFrame) -> Figure:
     ax.margins(y=0.08)
     sns.despine(figure, left=True)
     return figure
+
+
+def plot_run_scores(folds: pd.DataFrame) -> Figure:
+    """Draw the accuracy of every subject, pipeline by pipeline, against chance.
+
+    Parameters
+    ----------
+    folds : pandas.DataFrame
+        As `fold_scores` of `eeglab_models.experiments.results` returns it: dataset, evaluation, pipeline,
+        subject, score and chance.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+        One panel per data set and evaluation; a dot is a subject, seeds and folds averaged; a bar is the
+        mean.
+    """
+    panels = list(folds.groupby(["dataset", "evaluation"]))
+    n_rows = folds["pipeline"].nunique()
+    order = folds.groupby("pipeline")["score"].mean().sort_values().index
+    figure, axes = plt.subplots(
+        1,
+        len(panels),
+        figsize=(0.085 * max(map(len, order)) + 3.4 * len(panels), 0.4 * n_rows + 1.4),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for ax, (names, own) in zip(axes[0], panels, strict=True):
+        subjects = own.groupby(["pipeline", "subject"])["score"].mean()
+        ax.axvline(own["chance"].mean(), color="0.5", linestyle="--", linewidth=1)
+        for height, pipeline in enumerate(order):
+            if pipeline not in subjects.index:
+                continue
+            scores = subjects[pipeline].to_numpy()
+            shifts = np.linspace(-0.15, 0.15, len(scores)) if len(scores) > 1 else np.zeros(1)
+            ax.scatter(scores, height + shifts, s=18, alpha=0.6, color=color_of(pipeline))
+            ax.vlines(scores.mean(), height - 0.3, height + 0.3, color="black", linewidth=2)
+        ax.set(xlabel="accuracy (dashed: chance)", title=", ".join(names).replace("_", " "))
+        ax.title.set_fontsize(9)
+    axes[0, 0].set_yticks(range(len(order)), order)
+    sns.despine(figure, left=True)
+    return figure
+
+
+def plot_forest(summary: pd.DataFrame) -> Figure:
+    """Draw mean accuracies with their confidence intervals, grouped by data set and evaluation.
+
+    Parameters
+    ----------
+    summary : pandas.DataFrame
+        As `summarise_runs` of `eeglab_models.experiments.results` returns it.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+        One row per pipeline and data set, with its number of subjects; a tick marks chance.
+    """
+    rows = summary.iloc[::-1].reset_index(drop=True)
+    labels = [
+        f"{row.pipeline}  ({row.dataset}, {row.evaluation.replace('_', ' ')}, n={row.n_subjects})"
+        for row in rows.itertuples()
+    ]
+    colors = [color_of(name) for name in rows["pipeline"]]
+    heights = np.arange(len(rows))
+    figure, ax = plt.subplots(figsize=size_for(labels), layout="constrained")
+    ax.hlines(heights, rows["low"], rows["high"], colors=colors, linewidth=2)
+    ax.scatter(rows["score"], heights, c=colors, zorder=3)
+    ax.vlines(rows["chance"], heights - 0.35, heights + 0.35, color="0.5")
+    ax.set_yticks(heights, labels, fontsize=8)
+    ax.set(xlabel="accuracy (95 % confidence interval; grey: chance)")
+    ax.set_title("Intervals are over subjects, or over trials where n=1", fontsize=10, loc="left")
+    sns.despine(figure, left=True)
+    return figure
+
+
+def plot_differences(comparisons: pd.DataFrame, alpha: float = 0.05) -> Figure:
+    """Draw the paired differences of all pairs of pipelines.
+
+    Parameters
+    ----------
+    comparisons : pandas.DataFrame
+        As `compare_pipelines` of `eeglab_models.experiments.results` returns it.
+    alpha : float
+        Corrected p-values below it are drawn in black, the others in grey.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+        One row per pair and data set: mean difference and its 95 % confidence interval. Right of zero the
+        first pipeline is better.
+    """
+    rows = comparisons.iloc[::-1].reset_index(drop=True)
+    labels = [
+        f"{row.a}  -  {row.b}  ({row.dataset}, n={row.n_subjects}, p={row.p_holm:.3f})"
+        for row in rows.itertuples()
+    ]
+    colors = np.where(rows["p_holm"] < alpha, "black", "0.65")
+    heights = np.arange(len(rows))
+    figure, ax = plt.subplots(figsize=size_for(labels), layout="constrained")
+    ax.axvline(0, color="0.5", linewidth=1)
+    ax.hlines(heights, rows["low"], rows["high"], colors=colors, linewidth=2)
+    ax.scatter(rows["difference"], heights, c=colors, zorder=3)
+    ax.set_yticks(heights, labels, fontsize=8)
+    ax.set(xlabel="difference of accuracy, paired by subject (95 % confidence interval)")
+    ax.set_title("Black: different, after correction for the number of tests", fontsize=10, loc="left")
+    sns.despine(figure, left=True)
+    return figure
+
+
+def plot_calibration(bins: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw how often classifiers are right against how sure they are.
+
+    Parameters
+    ----------
+    bins : mapping of str to pandas.DataFrame
+        For each classifier, one row per bin of confidence: mean `confidence`, `accuracy`, and the bounds
+        `low` and `high` of its confidence interval.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+        One panel per classifier; on the diagonal a classifier is as often right as it says.
+    """
+    figure, axes = plt.subplots(
+        1, len(bins), figsize=(0.6 + 2.9 * len(bins), 3.4), sharey=True, squeeze=False, layout="constrained"
+    )
+    for ax, (name, rows) in zip(axes[0], bins.items(), strict=True):
+        ax.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1)
+        ax.vlines(rows["confidence"], rows["low"], rows["high"], colors="black", linewidth=2)
+        ax.plot(rows["confidence"], rows["accuracy"], "o-", color="black", linewidth=0.8)
+        start = min(float(table["confidence"].min()) for table in bins.values()) - 0.05
+        ax.set(xlim=(start, 1.02), ylim=(0, 1.02), xlabel="confidence")
+        ax.set_title(name, fontsize=10)
+    axes[0, 0].set_ylabel("accuracy (95 % interval)")
+    sns.despine(figure)
+    return figure
+
+
+def plot_history(histories: Mapping[str, pd.DataFrame], monitor: str = "loss") -> Figure:
+    """Draw the losses of trainings over epochs.
+
+    Parameters
+    ----------
+    histories : mapping of str to pandas.DataFrame
+        By name, `history_` of a fitted `FineTuner`.
+    monitor : {"loss", "accuracy"}
+        What decided on held-out windows which epoch was best; of equally accurate ones the latest.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+        One panel per training. The vertical line marks the best epoch, grey the epochs of a second phase
+        on all windows.
+    """
+    n_panels = len(histories)
+    figure, axes = plt.subplots(
+        1, n_panels, figsize=(0.6 + 2.9 * n_panels, 3), sharey=True, squeeze=False, layout="constrained"
+    )
+    for ax, (name, rows) in zip(axes[0], histories.items(), strict=True):
+        ax.plot(rows["epoch"], rows["train_loss"], color="black", label="learned from")
+        if rows["valid_loss"].notna().any():
+            ax.plot(rows["epoch"], rows["valid_loss"], color="#D55E00", label="held out")
+            score = -rows["valid_loss"] if monitor == "loss" else rows["valid_accuracy"][::-1]
+            ax.axvline(rows["epoch"][score.idxmax()], color="#D55E00", linestyle=":", linewidth=1)
+        second = rows["epoch"][rows["phase"] == 2]
+        if len(second):
+            ax.axvspan(second.min() - 0.5, second.max() + 0.5, color="0.93", zorder=0)
+        ax.set_xlabel("epoch")
+        ax.set_title(name, fontsize=10)
+        ax.legend(frameon=False, fontsize=8)
+    # Only now: the panels share an axis, and a limit would hold for what is drawn so far.
+    axes[0, 0].set_ylim(bottom=0)
+    axes[0, 0].set_ylabel("loss (cross-entropy)")
+    sns.despine(figure)
+    return figure
+
+
+def size_for(labels: list[str]) -> tuple[float, float]:
+    """Choose a size in inches that leaves room for rows with long names."""
+    return 5.0 + 0.065 * max(map(len, labels)), 0.32 * len(labels) + 1.3
+
+
+def color_of(pipeline: str) -> str:
+    """Choose the colour of the model that a pipeline begins with; baselines are grey."""
+    return next(
+        (color for model, color in MODEL_COLORS.items() if pipeline.startswith(model)), BASELINE_COLOR
+    )
 
 
 def band_spectra(windows: Windows, fmin: float, fmax: float) -> tuple[np.ndarray, np.ndarray]:

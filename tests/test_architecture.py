@@ -86,7 +86,18 @@ def test_imports_are_seen_however_they_are_written(statement, unit):
 
 
 def test_importing_the_package_loads_no_heavy_optional_library():
-    heavy = ["moabb", "papermill", "dask", "skorch", "matplotlib.pyplot", "seaborn", "pyriemann", "typer"]
+    heavy = [
+        "moabb",
+        "papermill",
+        "dask",
+        "skorch",
+        "accelerate",
+        "peft",
+        "matplotlib.pyplot",
+        "seaborn",
+        "pyriemann",
+        "typer",
+    ]
     code = f"import eeglab_models, sys; print([name for name in {heavy} if name in sys.modules])"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

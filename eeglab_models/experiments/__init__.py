@@ -1,1 +1,1 @@
-"""Running experiments: what they need offline."""
+"""Running experiments: grids, sweeps and their results, and what is needed offline."""

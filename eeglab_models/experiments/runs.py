@@ -1,0 +1,430 @@
+"""One run of a grid: its name, its folder, and the marker that says it is complete.
+
+A folder of results holds the notebook as it was when the sweep started, and ``runs/<id>/`` with
+
+    parameters.json   what is to be run
+    attempts.log      a line for every start
+    result.json       the row of results
+    run.ipynb         the executed notebook, the lab record
+    DONE              written last: only then the run counts
+    failed.ipynb      notebook and traceback of the latest failure, with its sentence in FAILED.json
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import logging
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+__all__ = ["Limits", "Outcome", "Run", "code_version", "execute", "is_done", "write_json", "write_row"]
+
+PACKAGE = Path(__file__).parents[1]
+ROW, DONE, FAILED, NOTEBOOK = "result.json", "DONE", "FAILED.json", "run.ipynb"
+# Parameters of a notebook that say where things go: the runner sets them, and they name no other run.
+PLACES = ("output_folder", "checkpoint_folder")
+DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+LIBRARIES = ("eeglab_models", "torch", "mne", "moabb", "numpy", "scipy", "scikit-learn", "skorch")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One notebook with one set of parameters.
+
+    Attributes
+    ----------
+    notebook : pathlib.Path
+        The notebook.
+    parameters : dict
+        Value of every parameter, but for the places that the runner sets.
+    version : str
+        As `code_version` gives it.
+    places : tuple of str
+        Parameters of the notebook that the runner sets.
+    """
+
+    notebook: Path
+    parameters: dict[str, Any]
+    version: str
+    places: tuple[str, ...] = PLACES
+
+    @property
+    def id(self) -> str:
+        """Name that the same parameters and the same code always get, and no others."""
+        text = json.dumps({"parameters": self.parameters, "code": self.version}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def home(self, folder: Path) -> Path:
+        """Folder of this run."""
+        return folder / "runs" / self.id
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a run may use.
+
+    Attributes
+    ----------
+    seconds : float or None
+        Time from the start of the kernel.
+    n_bytes : int or None
+        Memory of the kernel and its children.
+    n_threads : int
+        Threads of numerical libraries.
+    warm : bool
+        Fork kernels from a process that has imported the libraries, where that is possible.
+    """
+
+    seconds: float | None = None
+    n_bytes: int | None = None
+    n_threads: int = 1
+    warm: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one attempt.
+
+    Attributes
+    ----------
+    id : str
+        Which run.
+    status : {"done", "failed", "there", "locked", "disk full"}
+        ``"there"``: another process completed it; ``"locked"``: another process is at it.
+    seconds : float
+        Time that it took.
+    problem : str
+        Why it failed.
+    """
+
+    id: str
+    status: str
+    seconds: float = 0.0
+    problem: str = ""
+
+
+def code_version(notebook: Path) -> str:
+    """Hash what decides a result: the package's source and the notebook's code.
+
+    A commit that changes neither, or that only records what was tried before, leaves it as it is.
+
+    Parameters
+    ----------
+    notebook : pathlib.Path
+        The notebook that runs.
+
+    Returns
+    -------
+    version : str
+        12 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\n" + path.read_bytes())
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    digest.update(json.dumps(code).encode())
+    return digest.hexdigest()[:12]
+
+
+def is_done(home: Path) -> bool:
+    """Tell whether a run is complete."""
+    return (home / DONE).is_file()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a file whole or not at all, whatever happens meanwhile.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        File to write or replace.
+    value : object
+        Plain values.
+    """
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(value, file, indent=1, sort_keys=True)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise
+
+
+def write_row(folder: str | Path, parameters: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
+    """Write the row of results of a run, with what is needed to judge and to repeat it.
+
+    Parameters
+    ----------
+    folder : str or pathlib.Path
+        Folder of the run; ``""`` writes nothing.
+    parameters : dict
+        Parameters of the notebook.
+    **facts
+        Plain values: scores, times, fingerprints.
+
+    Returns
+    -------
+    row : dict
+        Parameters, facts, peak memory in MB, versions, git commit and machine.
+    """
+    row = {
+        "parameters": {name: value for name, value in parameters.items() if name not in PLACES},
+        **facts,
+        "peak_memory": peak_memory(),
+        "versions": versions(),
+        **git_state(),
+        "machine": socket.gethostname(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    if folder:
+        write_json(Path(folder) / ROW, row)
+    return row
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide a result."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": sys.version.split()[0]}
+    for name in LIBRARIES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def git_state() -> dict[str, Any]:
+    """Commit of the repository, and whether the package differs from it; empty without a repository."""
+    import subprocess
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(PACKAGE), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "uncommitted": bool(git("status", "--porcelain", "."))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": "", "uncommitted": False}
+
+
+def peak_memory() -> float:
+    """Largest memory of this process so far, in MB."""
+    try:
+        import resource
+    except ImportError:
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def execute(run: Run, folder: Path, limits: Limits) -> Outcome:
+    """Execute a run unless it is done, or another process is at it.
+
+    The lock is the operating system's: it ends with the process that holds it, however that ends.
+
+    Parameters
+    ----------
+    run : Run
+        What to run.
+    folder : pathlib.Path
+        Folder of results.
+    limits : Limits
+        What it may use.
+
+    Returns
+    -------
+    outcome : Outcome
+        What came of it; errors of the notebook and of the disk are no exceptions.
+    """
+    home = run.home(folder)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with FileLock(home / "lock", timeout=0):
+            return Outcome(run.id, "there") if is_done(home) else attempt(run, home, limits)
+    except Timeout:
+        return Outcome(run.id, "locked")
+    except OSError as error:
+        status = "disk full" if error.errno in DISK_FULL else "failed"
+        return Outcome(run.id, status, problem=str(error))
+
+
+def attempt(run: Run, home: Path, limits: Limits) -> Outcome:
+    """Execute the notebook in a folder of its own, and move what came of it to the run's folder."""
+    for abandoned in home.glob("attempt-*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
+    with (home / "attempts.log").open("a") as log:
+        print(
+            json.dumps({"started": time.time(), "pid": os.getpid(), "host": socket.gethostname()}), file=log
+        )
+    # A kernel that outlives its worker for a moment writes here, where nobody looks any more.
+    work = Path(tempfile.mkdtemp(prefix="attempt-", dir=home))
+    start = time.perf_counter()
+    try:
+        problem, full = call_papermill(run, work, home, limits)
+        seconds = time.perf_counter() - start
+        if full:
+            return Outcome(run.id, "disk full", seconds, problem)
+        if problem:
+            fail(run, home, work, problem)
+            return Outcome(run.id, "failed", seconds, problem)
+        complete(run, home, work, seconds)
+        return Outcome(run.id, "done", seconds)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def call_papermill(run: Run, work: Path, home: Path, limits: Limits) -> tuple[str, bool]:
+    """Execute the notebook; say what went wrong, if anything did, and whether the disk was full."""
+    import papermill
+
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(limits.n_threads)))
+    places = {"output_folder": work, "checkpoint_folder": home / "checkpoints"}
+    parameters = run.parameters | {name: str(places[name]) for name in run.places}
+    engine: dict[str, Any] = {}
+    if limits.warm and sys.platform == "linux":
+        from eeglab_models.experiments.warm import WarmKernelManager
+
+        engine["kernel_manager_class"] = WarmKernelManager
+    with Watch(limits, work) as watch:
+        try:
+            papermill.execute_notebook(
+                run.notebook,
+                work / NOTEBOOK,
+                parameters,
+                kernel_name="python3",
+                cwd=work,
+                progress_bar=False,
+                log_output=False,
+                # Kernels warn about plain sockets, which every run of a sweep would repeat.
+                extra_arguments=["--IPKernelApp.log_level=50"],
+                **engine,
+            )
+        except papermill.PapermillExecutionError as error:
+            full = any(f"[Errno {code}]" in error.evalue for code in DISK_FULL) or no_space(home)
+            return f"{error.ename}: {error.evalue}".splitlines()[0], full
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
+                raise
+            died = (
+                type(error).__name__ == "DeadKernelError" and "The kernel died, perhaps for lack of memory."
+            )
+            return watch.reason or died or f"{type(error).__name__}: {error}".splitlines()[0], False
+    # After its kernel was killed, papermill's notebook claims that every cell is complete: ask the row.
+    if not (work / ROW).is_file():
+        return f"{run.notebook.name} ended without a row of results; it has to call write_row.", False
+    return "", False
+
+
+def no_space(folder: Path) -> bool:
+    """Tell whether less than a megabyte is left: libraries name a full disk in many ways."""
+    return shutil.disk_usage(folder).free < 2**20
+
+
+def complete(run: Run, home: Path, work: Path, seconds: float) -> None:
+    """Move the results to the run's folder, then mark it as done."""
+    row = json.loads((work / ROW).read_text(encoding="utf-8"))
+    row |= {
+        "id": run.id,
+        "code_version": run.version,
+        "parameters": run.parameters,
+        # Whoever edits the package during a sweep should know which rows are of either version.
+        "code_changed": code_version(run.notebook) != run.version,
+        "seconds_in_all": seconds,
+        "n_attempts": len((home / "attempts.log").read_text().splitlines()),
+    }
+    (work / ROW).unlink()
+    for path in work.iterdir():
+        if path.is_file():
+            os.replace(path, home / path.name)
+    write_json(home / ROW, row)
+    write_json(home / DONE, {"id": run.id, "seconds": seconds})
+    for name in (FAILED, "failed.ipynb"):
+        (home / name).unlink(missing_ok=True)
+    shutil.rmtree(home / "checkpoints", ignore_errors=True)
+
+
+def fail(run: Run, home: Path, work: Path, problem: str) -> None:
+    """Keep the notebook of a failed run, and the reason."""
+    if (work / NOTEBOOK).is_file():
+        os.replace(work / NOTEBOOK, home / "failed.ipynb")
+    write_json(home / FAILED, {"id": run.id, "problem": problem, "parameters": run.parameters})
+
+
+class Watch:
+    """Ends the kernel of a run that takes too long or too much memory, and remembers why.
+
+    Memory of a worker says nothing about a notebook, which runs in a process of its own.
+
+    Parameters
+    ----------
+    limits : Limits
+        What the kernel may use.
+    work : pathlib.Path
+        Folder that the kernel starts in, by which it is known.
+    """
+
+    def __init__(self, limits: Limits, work: Path) -> None:
+        self.limits = limits
+        self.work = work
+        self.kernel: list[Any] = []
+        self.reason = ""
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.look, daemon=True)
+
+    def __enter__(self) -> "Watch":
+        self.start = time.time()
+        if self.limits.seconds is not None or self.limits.n_bytes is not None:
+            self.thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.over.set()
+
+    def look(self) -> None:
+        """Look twice a second until the run is over."""
+        import psutil
+
+        while not self.over.wait(0.5):
+            with contextlib.suppress(psutil.Error):
+                if not self.kernel:
+                    self.kernel = [
+                        process
+                        for process in psutil.Process().children(recursive=True)
+                        if Path(process.cwd()) == self.work.resolve()
+                    ]
+                family = [*self.kernel, *(child for one in self.kernel for child in one.children(True))]
+                n_bytes = sum(process.memory_info().rss for process in family)
+                self.judge(time.time() - self.start, n_bytes)
+                if self.reason:
+                    for process in family:
+                        process.kill()
+
+    def judge(self, seconds: float, n_bytes: int) -> None:
+        """Compare with the limits."""
+        limits = self.limits
+        if limits.seconds is not None and seconds > limits.seconds:
+            self.reason = f"Stopped after {limits.seconds:g} s. Raise --time-limit if it needs longer."
+        elif limits.n_bytes is not None and n_bytes > limits.n_bytes:
+            self.reason = (
+                f"Stopped at {n_bytes / 1e9:.2f} GB of memory, allowed are {limits.n_bytes / 1e9:.2f} GB. "
+                "Raise --memory-limit, or run fewer workers."
+            )

@@ -1,0 +1,218 @@
+"""What sweeps, their results and the state of a computer look like in a terminal."""
+
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from eeglab_models.experiments.doctor import Finding
+from eeglab_models.experiments.grid import Grid
+from eeglab_models.experiments.results import State
+from eeglab_models.experiments.sweep import Progress
+
+__all__ = ["list_runs", "live_progress", "read_size", "show_findings", "show_outcome", "show_results"]
+
+UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "broken": "[red]broken[/]"}
+N_LISTED = 20
+
+
+def read_size(text: str) -> int:
+    """Read a number of bytes.
+
+    Parameters
+    ----------
+    text : str
+        ``"800MB"``, ``"4 GB"``, ``"4e9"``.
+
+    Returns
+    -------
+    n_bytes : int
+        As a number.
+
+    Raises
+    ------
+    ValueError
+        If it is not a size.
+    """
+    found = re.fullmatch(r"\s*([\d.]+(?:e\d+)?)\s*([KMGT]?)i?B?\s*", text, re.IGNORECASE)
+    if found is None:
+        raise ValueError(f"A size is a number and a unit, as 800MB or 4GB, got {text!r}.")
+    return int(float(found[1]) * UNITS[found[2].upper()])
+
+
+def write_seconds(seconds: float) -> str:
+    """Write a duration as people do."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def describe(parameters: dict[str, Any], varying: Sequence[str]) -> str:
+    """Write what tells a run from the others."""
+    return ", ".join(f"{name}={parameters[name]}" for name in varying if name in parameters)
+
+
+def varying_parameters(grid: Grid) -> list[str]:
+    """Name the parameters that differ between runs."""
+    names = grid.runs[0].parameters
+    return [name for name in names if len({str(run.parameters[name]) for run in grid.runs}) > 1]
+
+
+def list_runs(console: Console, grid: Grid, n_done: int, seconds: float | None, n_workers: int) -> None:
+    """Print the runs of a grid and how long they may take.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+        Where to.
+    grid : Grid
+        The grid.
+    n_done : int
+        Runs that are done already.
+    seconds : float or None
+        Estimate for the others.
+    n_workers : int
+        Runs at a time.
+    """
+    varying = varying_parameters(grid)
+    console.print(f"{grid.name}: {len(grid.runs)} runs of {grid.notebook.name}")
+    for run in grid.runs[:N_LISTED]:
+        console.print(Text(f"  {run.id}  {describe(run.parameters, varying)}"))
+    if len(grid.runs) > N_LISTED:
+        console.print(f"  and {len(grid.runs) - N_LISTED} more")
+    left = len(grid.runs) - n_done
+    time_left = "unknown until a run is done" if seconds is None else f"about {write_seconds(seconds)}"
+    console.print(f"{n_done} done, {left} to run, {n_workers} at a time: {time_left}.")
+
+
+@contextmanager
+def live_progress(console: Console, grid: Grid) -> Iterator[Callable[[Progress], None]]:
+    """Show what runs, what failed, what remains and how long it may take.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+        Where to.
+    grid : Grid
+        What runs.
+
+    Yields
+    ------
+    report : callable
+        To be called with the progress.
+    """
+    varying = varying_parameters(grid)
+    bar = Bar(TextColumn(grid.name), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[counts]}"))
+    task = bar.add_task(grid.name, total=len(grid.runs), counts="")
+
+    def picture(progress: Progress) -> Table:
+        left = progress.seconds_left
+        counts = f"{len(progress.running)} running, {progress.failed} failed, {progress.remaining} remaining"
+        counts += f", {progress.retried} retried" if progress.retried else ""
+        counts += f", {progress.waiting} at another sweep" if progress.waiting else ""
+        counts += "" if left is None else f", about {write_seconds(left)}"
+        bar.update(task, completed=progress.n_runs - progress.remaining, counts=counts)
+        rows = Table.grid()
+        rows.add_row(bar)
+        for start, parameters in list(progress.running.values())[:8]:
+            elapsed = write_seconds(time.time() - start)
+            rows.add_row(Text(f"  {elapsed:>10}  {describe(parameters, varying)}", overflow="ellipsis"))
+        return rows
+
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        # Where nobody looks, every refresh would be a new line.
+        yield lambda progress: live.update(picture(progress), refresh=console.is_terminal)
+
+
+def show_outcome(console: Console, progress: Progress, folder: Path) -> None:
+    """Print what came of a sweep.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+        Where to.
+    progress : Progress
+        As `sweep` returns it.
+    folder : pathlib.Path
+        Folder of results.
+    """
+    console.print(
+        f"{progress.n_runs} runs: {progress.done} executed, {progress.resumed} done before, "
+        f"{progress.elsewhere} done by another sweep, {progress.failed} failed, "
+        f"{progress.remaining} not run; {progress.retried} lost with their worker and retried."
+    )
+    for name, problem in list(progress.problems.items())[:N_LISTED]:
+        console.print(f"Failed: {folder / 'runs' / name / 'failed.ipynb'}: {problem}")
+    if progress.failed or progress.remaining:
+        console.print("Run the same command again to try these once more; what is done stays done.")
+
+
+def show_results(console: Console, state: State, summary: pd.DataFrame, comparisons: pd.DataFrame) -> None:
+    """Print the summary and the paired tests.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+        Where to.
+    state : State
+        What is done and what is missing.
+    summary, comparisons : pandas.DataFrame
+        As `summarise_runs` and `compare_pipelines` return them.
+    """
+    console.print(
+        f"{state.n_done} runs done, {state.n_failed} failed, {state.n_missing} not run"
+        + (f", {state.n_outdated} older ones of other code left out" if state.n_outdated else "")
+        + (f", {state.n_damaged} damaged: delete their folders" if state.n_damaged else "")
+        + "."
+    )
+    table = Table("data set", "evaluation", "pipeline", "accuracy", "95 % interval", "over", "chance")
+    for row in summary.itertuples():
+        over = f"{row.n_subjects} subjects" if row.interval == "subjects" else "trials of 1 subject"
+        bounds = f"{row.low:.3f} to {row.high:.3f}"
+        cells = (row.dataset, row.evaluation, row.pipeline, f"{row.score:.3f}", bounds, over)
+        table.add_row(*cells, f"{row.chance:.2f}")
+    console.print(table)
+    if comparisons.empty:
+        console.print("No paired test: it needs two pipelines on the same two or more subjects.")
+        return
+    table = Table("data set", "evaluation", "pair", "difference", "p", "p (Holm)", "better in")
+    for row in comparisons.itertuples():
+        wins = f"{row.n_wins} of {row.n_subjects}"
+        cells = (row.dataset, row.evaluation, f"{row.a} - {row.b}", f"{row.difference:+.3f}")
+        table.add_row(*cells, f"{row.p_value:.3f}", f"{row.p_holm:.3f}", wins)
+    console.print(table)
+
+
+def show_findings(console: Console, findings: Sequence[Finding]) -> None:
+    """Print what was found, and what to mend.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+        Where to.
+    findings : sequence of Finding
+        As `diagnose` returns them.
+    """
+    table = Table("", "check", "found")
+    for finding in findings:
+        table.add_row(MARKS[finding.status], finding.name, Text(finding.found))
+    console.print(table)
+    to_mend = [finding for finding in findings if finding.status != "ok"]
+    for finding in to_mend:
+        console.print(Text(f"{finding.name}: {finding.remedy}"))
+    if not to_mend:
+        console.print("Nothing to mend.")

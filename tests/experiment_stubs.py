@@ -1,0 +1,42 @@
+"""Notebooks that do what tests need in no time, and grids of them."""
+
+from pathlib import Path
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_notebook
+
+PARAMETERS = """
+number = 0
+seconds = 0.0
+problem = ""
+output_folder = ""
+"""
+BODY = """
+import json, os, pathlib, time
+time.sleep(seconds)
+if problem == "error": raise ValueError("bad subject")
+if problem == "dies": os.kill(os.getpid(), 9)
+if problem == "disk is full": raise OSError(28, "No space left on device")
+if problem == "memory": filler = bytearray(400_000_000); time.sleep(20)
+if problem != "forgets": pathlib.Path(output_folder, "result.json").write_text(json.dumps({"number": number}))
+"""
+
+
+def write_notebook(folder, parameters=PARAMETERS, body=BODY):
+    """Write a notebook that sleeps, fails in a way that is asked for, or writes a row."""
+    cells = [
+        new_code_cell(parameters.strip(), metadata={"tags": ["parameters"]}),
+        new_code_cell(body.strip()),
+    ]
+    notebook = new_notebook(cells=cells)
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    path = Path(folder) / "stub.ipynb"
+    nbformat.write(notebook, path)
+    return path
+
+
+def write_grid(folder, text, name="grid.yaml"):
+    """Write a grid of the notebook beside it."""
+    path = Path(folder) / name
+    path.write_text(f"notebook: stub.ipynb\n{text}")
+    return path

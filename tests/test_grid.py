@@ -1,0 +1,174 @@
+"""A grid becomes the runs that it means, or one sentence about what is wrong with it."""
+
+from pathlib import Path
+
+import pytest
+from experiment_stubs import write_grid, write_notebook
+
+from eeglab_models.adapting import baselines
+from eeglab_models.experiments import grid
+from eeglab_models.experiments.grid import notebook_parameters, read_grid, read_yaml
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+SIMULATED = """
+dataset = "SimulatedMotorImagery"
+subjects = [1]
+evaluation = "within_session"
+model = "EEGPT"
+checkpoint = ""
+regime = "probe"
+lr = 0.001
+output_folder = ""
+"""
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """Read a grid and give the parameters of its runs."""
+
+    def expand(text, parameters=None):
+        write_notebook(tmp_path, **({"parameters": parameters} if parameters else {}))
+        return [run.parameters for run in read_grid(write_grid(tmp_path, text)).runs]
+
+    return expand
+
+
+def test_a_grid_combines_every_value_and_keeps_what_is_fixed(settings):
+    runs = settings("fixed: {seconds: 2}\ngrid: {number: [1, 2], problem: [a, b]}")
+
+    assert [(run["number"], run["problem"]) for run in runs] == [(1, "a"), (1, "b"), (2, "a"), (2, "b")]
+    assert {run["seconds"] for run in runs} == {2.0}
+
+
+def test_runs_are_excluded_and_included_and_none_is_there_twice(settings):
+    runs = settings(
+        "grid: {number: [1, 2, 3], problem: [a, b]}\n"
+        "exclude: [{number: [2, 3, 5], problem: a}]\n"
+        "include: [{number: [3, 4], problem: b}, {number: 5, problem: [a, b]}]"
+    )
+
+    found = [(run["number"], run["problem"]) for run in runs]
+    assert found == [(1, "a"), (1, "b"), (2, "b"), (3, "b"), (4, "b"), (5, "b")]
+
+
+def test_subjects_are_written_out_for_the_data_set(settings):
+    each = settings("grid: {subjects: each}", SIMULATED)
+    everyone = settings("grid: {subjects: all, evaluation: cross_subject}", SIMULATED)
+    some = settings("grid: {subjects: [1, [2, 3]]}", SIMULATED)
+
+    assert [run["subjects"] for run in each] == [[number] for number in range(1, 10)]
+    assert [run["subjects"] for run in everyone] == [list(range(1, 10))]
+    assert [run["subjects"] for run in some] == [[1], [2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-4", 1e-4),
+        ("1.5E3", 1500.0),
+        (".5", 0.5),
+        ("-3", -3),
+        ("010", "010"),
+        ("10:30:00", "10:30:00"),
+        ("no", "no"),
+        ("true", True),
+        ("'1e-4'", "1e-4"),
+        ("~", None),
+    ],
+)
+def test_yaml_is_read_as_people_mean_it(tmp_path, text, value):
+    path = tmp_path / "x.yaml"
+    path.write_text(f"x: {text}")
+
+    read = read_yaml(path)["x"]
+
+    assert read == value
+    assert type(read) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("gird: {number: [1]}", "A grid has no part 'gird'. Did you mean 'grid'"),
+        ("grid: {nubmer: [1]}", "no parameter 'nubmer'. Did you mean 'number'"),
+        ("fixed: {nubmer: 1}\ngrid: {number: [1]}", "Did you mean 'number'"),
+        ("grid: {number: [1]}\nexclude: [{problme: a}]", "Did you mean 'problem'"),
+        ("grid: {number: [one]}", "number should be a whole number, as 0 in the notebook, got 'one'"),
+        ("grid: {number: [true]}", "number should be a whole number"),
+        ("grid: {seconds: [soon]}", "seconds should be a number"),
+        ("grid: {problem: [7]}", "problem should be text"),
+        ("grid: {number: []}", "number has no values"),
+        ("grid: [number]", "'grid' should hold"),
+        ("grid: {number: [1]}\ninclude: {number: 2}", "'include' should be a list of mappings"),
+        ("fixed: {number: 1}", "has no runs"),
+        ("grid: {number: [1, 2]}\nexclude: [{number: 3}]", "fits no run of the grid"),
+        ("grid: {number: [1]}\nexclude: [{number: 1}]", "leaves no run"),
+        ("grid: {output_folder: [x]}", "output_folder is set by the sweep"),
+        ("grid: {number: [1], number: [2]}", "'number' is there twice"),
+        ("grid: {number: [1}", "line 2, column"),
+        ("grid: !!python/object/apply:os.system ['exit']", "line 2"),
+    ],
+)
+def test_a_wrong_grid_is_refused_with_the_nearest_right_word(settings, text, message):
+    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+        settings(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("grid: {model: [EEGTP]}", "There is no model 'EEGTP'. Did you mean 'EEGPT'"),
+        ("grid: {regime: [scrach]}", "There is no regime 'scrach'. Did you mean 'scratch'"),
+        ("grid: {evaluation: [cross_subjects]}", "Did you mean 'cross_subject'"),
+        ("grid: {dataset: [SimulatedMotorImagry]}", "Did you mean 'SimulatedMotorImagery'"),
+        ("grid: {subjects: [11]}", "has no subjects 11; the nearest is 1"),
+        ("grid: {evaluation: [cross_subject]}", "cross_subject needs two subjects or more"),
+        ("grid: {model: [CSP + LDA], regime: [full]}", "CSP . LDA knows only the regime 'probe'"),
+    ],
+)
+def test_words_without_a_meaning_are_refused_before_anything_starts(settings, text, message):
+    with pytest.raises(ValueError, match=message):
+        settings(text, SIMULATED)
+
+
+def test_a_checkpoint_that_is_not_there_is_named(settings):
+    with pytest.raises(FileNotFoundError, match="Did you mean 'fblightconvnet-simulated'"):
+        settings("grid: {checkpoint: [fblightconvnet-simulted]}", SIMULATED)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ("number = 1 + 1", "may hold only 'name = constant', got 'number = 1 \\+ 1'"),
+        ("number = 1", "needs a parameter output_folder"),
+    ],
+)
+def test_a_notebook_that_cannot_be_swept_is_refused(settings, parameters, message):
+    with pytest.raises(ValueError, match=message):
+        settings("grid: {number: [1]}", parameters)
+
+
+def test_a_notebook_without_the_tag_is_refused(tmp_path):
+    path = write_notebook(tmp_path)
+    path.write_text(path.read_text().replace('"parameters"', '"other"'))
+
+    with pytest.raises(ValueError, match="exactly one cell tagged 'parameters', got 0"):
+        notebook_parameters(path)
+
+
+def test_a_missing_file_names_one_that_is_there(tmp_path):
+    write_grid(tmp_path, "", name="quick.yaml")
+
+    with pytest.raises(FileNotFoundError, match="Did you mean .*quick.yaml"):
+        read_grid(tmp_path / "qiuck.yaml")
+
+
+def test_the_baselines_of_grids_are_those_that_there_are():
+    assert set(grid.BASELINES) >= set(baselines(250.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "n_runs"), [("quick", 12), ("mi_benchmark", 14560), ("pretraining_ablation", 168)]
+)
+def test_the_ready_sweeps_are_right(name, n_runs):
+    assert len(read_grid(NOTEBOOKS / "sweeps" / f"{name}.yaml").runs) == n_runs

@@ -1,0 +1,190 @@
+"""A folder of runs becomes a table, a summary and tests that say what the scores say."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from eeglab_models.__main__ import app
+from eeglab_models.experiments import results
+from eeglab_models.experiments.runs import write_json
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def write_run(folder, model, subject, score, seed=0, dataset="A", name=None, **others):
+    """Write a complete run of one fold of 20 trials."""
+    home = folder / "runs" / (name or f"{dataset}-{model}-{subject}-{seed}")
+    home.mkdir(parents=True)
+    parameters = {"dataset": dataset, "subjects": [subject], "evaluation": "cross_session", "model": model}
+    parameters |= {"regime": "probe", "checkpoint": "", "seed": seed}
+    write_json(home / "parameters.json", {"parameters": parameters, "code_version": "1"})
+    folds = {"subject": [str(subject)], "fold": [0], "score": [score], "n_correct": [round(20 * score)]}
+    row = {
+        "parameters": parameters,
+        "score": score,
+        "scores": [score],
+        "folds": folds | {"n_trials": [20], "n_train": [20]},
+        "chance": 0.5,
+        "seconds": {"imports": 1.0},
+        "versions": {"torch": "2"},
+        "finished": "2026-01-01",
+        **others,
+    }
+    write_json(home / "result.json", row)
+    write_json(home / "DONE", {})
+    return home
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Six people; EEGPT is always 0.1 better than the baseline, two seeds each."""
+    for subject in range(1, 7):
+        for seed in (0, 1):
+            write_run(tmp_path, "CSP + LDA", subject, 0.5 + 0.05 * subject, seed)
+            write_run(tmp_path, "EEGPT", subject, 0.6 + 0.05 * subject, seed)
+    return tmp_path
+
+
+def test_every_run_is_one_row_with_parameters_times_and_versions(folder):
+    table = results.read_results(folder)
+
+    assert len(table) == 24
+    assert table["pipeline"].unique().tolist() == ["CSP + LDA", "EEGPT"]
+    assert {"model", "seed", "score", "seconds_imports", "version_torch"} <= set(table)
+
+
+def test_only_what_is_marked_as_done_counts(folder):
+    homes = sorted((folder / "runs").iterdir())
+    (homes[0] / "DONE").unlink()
+    write_json(homes[0] / "FAILED.json", {"problem": "ValueError: bad subject"})
+    (homes[1] / "DONE").unlink()
+    (homes[2] / "result.json").write_text('{"half')
+
+    table, state = results.survey(folder)
+
+    assert len(table) == 21
+    assert (state.n_done, state.n_failed, state.n_missing, state.n_damaged) == (21, 1, 1, 1)
+    assert list(state.problems.values()) == ["ValueError: bad subject"]
+
+
+def test_of_several_versions_of_the_code_the_latest_counts(folder):
+    write_run(folder, "EEGPT", 1, 0.99, name="newer", finished="2026-02-01")
+
+    table, state = results.survey(folder)
+
+    own = table[(table["model"] == "EEGPT") & (table["subjects"].map(str) == "[1]") & (table["seed"] == 0)]
+    assert own["score"].tolist() == [0.99]
+    assert (state.n_done, state.n_outdated) == (24, 1)
+
+
+def test_pipelines_are_named_by_what_varies_and_matters_to_them():
+    table = pd.DataFrame(
+        {
+            "model": ["EEGPT", "EEGPT", "EEGPT", "CSP + LDA"],
+            "regime": ["probe", "full", "full", "probe"],
+            "max_epochs": [50, 20, 50, 50],
+            "checkpoint": ["", "user/eegpt", "", ""],
+        }
+    )
+
+    names = results.name_pipelines(table).tolist()
+
+    assert names == [
+        "EEGPT, random, probe",
+        "EEGPT, eegpt, full, max_epochs 20",
+        "EEGPT, random, full, max_epochs 50",
+        "CSP + LDA",
+    ]
+
+
+def test_intervals_are_over_people_whose_seeds_are_averaged_first(folder):
+    summary = results.summarise_runs(results.read_results(folder)).set_index("pipeline")
+
+    best = summary.loc["EEGPT"]
+    half = 2.5706 * np.std(0.05 * np.arange(1, 7), ddof=1) / np.sqrt(6)
+    assert (best["n_subjects"], best["n_seeds"], best["interval"]) == (6, 2, "subjects")
+    assert best["score"] == pytest.approx(0.775)
+    assert best["high"] - best["score"] == pytest.approx(half, rel=1e-3)
+    assert best["sd_seeds"] == 0
+
+
+def test_with_one_person_the_interval_is_over_trials_and_seeds_add_none(tmp_path):
+    for seed in range(5):
+        write_run(tmp_path, "EEGPT", 1, 0.5, seed)
+
+    summary = results.summarise_runs(results.read_results(tmp_path)).iloc[0]
+
+    assert summary["interval"] == "trials"
+    # Wilson's interval of 10 of 20.
+    assert (summary["low"], summary["high"]) == pytest.approx((0.2993, 0.7007), abs=1e-3)
+
+
+def test_pairs_are_tested_on_the_people_that_both_have(folder):
+    write_run(folder, "EEGPT", 7, 0.1)
+
+    comparison = results.compare_pipelines(results.read_results(folder)).iloc[0]
+
+    assert (comparison["a"], comparison["b"], comparison["n_subjects"]) == ("CSP + LDA", "EEGPT", 6)
+    assert comparison["difference"] == pytest.approx(-0.1)
+    # Six people can be swapped in 64 ways, of which two are as extreme.
+    assert comparison["p_value"] == pytest.approx(2 / 64)
+    assert comparison["n_wins"] == 0
+
+
+def test_several_data_sets_are_combined(folder):
+    for subject in range(1, 6):
+        write_run(folder, "CSP + LDA", subject, 0.5, dataset="B")
+        write_run(folder, "EEGPT", subject, 0.6 + 0.01 * subject, dataset="B")
+
+    comparisons = results.compare_pipelines(results.read_results(folder)).set_index("dataset")
+
+    assert comparisons.index.tolist() == ["A", "B", "all"]
+    assert comparisons.loc["all", "p_value"] < comparisons.loc["A", "p_value"]
+    assert comparisons.loc["all", "n_subjects"] == 11
+
+
+def test_holm_multiplies_by_the_number_of_tests_that_are_left():
+    corrected = results.correct(np.array([0.01, 0.04, 0.03]))
+
+    assert corrected == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_tables_are_written_in_every_format_and_read_again(folder, tmp_path):
+    table = results.read_results(folder)
+
+    paths = results.export(table, tmp_path / "results")
+
+    names = {path.name for path in paths}
+    assert {"runs.csv", "summary.html", "comparisons.tex", "scores.png", "differences.png"} <= names
+    again = results.read_results(tmp_path / "results" / "runs.parquet")
+    pd.testing.assert_frame_equal(results.summarise_runs(again), results.summarise_runs(table))
+    assert r"n\_subjects" in (tmp_path / "results" / "summary.tex").read_text()
+
+
+def test_the_command_prints_summary_and_tests(folder):
+    answer = CliRunner().invoke(app, ["results", str(folder)], env={"COLUMNS": "200"})
+
+    assert answer.exit_code == 0, answer.output
+    assert "24 runs done, 0 failed, 0 not run." in answer.output
+    assert "CSP + LDA - EEGPT" in answer.output
+    assert (folder / "results" / "forest.png").is_file()
+
+
+def test_a_folder_without_runs_is_named(tmp_path):
+    answer = CliRunner().invoke(app, ["results", str(tmp_path)])
+
+    assert answer.exit_code == 1
+    assert "holds no runs" in answer.stderr
+
+
+def test_a_folder_whose_runs_all_failed_says_why(tmp_path):
+    home = tmp_path / "runs" / "x"
+    home.mkdir(parents=True)
+    (home / "parameters.json").write_text(json.dumps({"parameters": {}}))
+    write_json(home / "FAILED.json", {"problem": "ValueError: bad subject"})
+
+    with pytest.raises(FileNotFoundError, match="is done yet: ValueError: bad subject"):
+        results.read_results(tmp_path)

@@ -1,0 +1,387 @@
+"""Nothing is lost: whatever is killed, full or broken, the next call goes on and every run is there once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from experiment_stubs import write_grid, write_notebook
+from filelock import FileLock
+
+from eeglab_models.experiments import cluster, runs, sweep
+from eeglab_models.experiments.grid import read_grid
+from eeglab_models.experiments.runs import Limits, Outcome, Run, execute
+
+# dask leaves sockets to the garbage collector when its workers are killed.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Build a run of the stub."""
+
+    def build(**parameters):
+        notebook = write_notebook(tmp_path)
+        parameters = {"number": 1, "seconds": 0.0, "problem": ""} | parameters
+        return Run(notebook, parameters, "test", ("output_folder",))
+
+    return build
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def n_attempts(folder):
+    return sum(len(log.read_text().splitlines()) for log in folder.glob("runs/*/attempts.log"))
+
+
+def start_sweep(folder, workers=2):
+    script = Path(__file__).with_name("sweep_process.py")
+    return subprocess.Popen(
+        [sys.executable, script, folder, str(workers)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.05)
+    return found
+
+
+def working_process(process, folder):
+    """Find a worker that is executing a run, by the log of attempts."""
+    pids = [read_last(log)["pid"] for log in folder.glob("runs/*/attempts.log")]
+    workers = {child.pid: child for child in psutil.Process(process.pid).children(recursive=True)}
+    busy = [workers[pid] for pid in pids if pid in workers]
+    return busy[0] if busy else None
+
+
+def read_last(log):
+    lines = log.read_text().splitlines()
+    return json.loads(lines[-1]) if lines else {"pid": -1}
+
+
+def test_the_name_of_a_run_follows_its_parameters_and_the_code(run):
+    one = run(number=1, seconds=2.0)
+    same = Run(one.notebook, dict(reversed(one.parameters.items())), "test", ("output_folder",))
+
+    assert one.id == same.id
+    assert one.id != run(number=2, seconds=2.0).id
+    assert one.id != Run(one.notebook, one.parameters, "other code").id
+
+
+def test_the_version_of_the_code_follows_the_notebook_but_not_its_outputs(tmp_path):
+    path = write_notebook(tmp_path)
+    version = runs.code_version(path)
+    notebook = read(path)
+    notebook["cells"][1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "x"}]
+    path.write_text(json.dumps(notebook))
+
+    assert runs.code_version(path) == version
+    assert runs.code_version(write_notebook(tmp_path, body="1 + 1")) != version
+
+
+def test_a_run_leaves_its_row_and_its_notebook_and_is_not_repeated(run, tmp_path):
+    one = run(number=7)
+
+    outcomes = [execute(one, tmp_path, Limits()).status for _ in range(2)]
+
+    home = one.home(tmp_path)
+    assert outcomes == ["done", "there"]
+    assert read(home / "result.json")["number"] == 7
+    assert sorted(path.name for path in home.iterdir()) == [
+        "DONE",
+        "attempts.log",
+        "lock",
+        "result.json",
+        "run.ipynb",
+    ]
+
+
+def test_a_failing_run_keeps_its_notebook_with_the_traceback(run, tmp_path):
+    one = run(problem="error")
+
+    outcome = execute(one, tmp_path, Limits())
+
+    home = one.home(tmp_path)
+    assert (outcome.status, outcome.problem) == ("failed", "ValueError: bad subject")
+    assert "bad subject" in (home / "failed.ipynb").read_text()
+    assert read(home / "FAILED.json")["problem"] == outcome.problem
+    assert not (home / "DONE").exists()
+
+
+def test_a_dead_kernel_is_no_success_although_papermill_calls_its_notebook_complete(run, tmp_path):
+    one = run(problem="dies")
+
+    outcome = execute(one, tmp_path, Limits())
+
+    assert (outcome.status, outcome.problem) == ("failed", "The kernel died, perhaps for lack of memory.")
+    assert not (one.home(tmp_path) / "DONE").exists()
+
+
+def test_a_notebook_without_a_row_is_no_success(run, tmp_path):
+    outcome = execute(run(problem="forgets"), tmp_path, Limits())
+
+    assert outcome.status == "failed"
+    assert "stub.ipynb ended without a row" in outcome.problem
+
+
+@pytest.mark.parametrize(
+    ("limits", "parameters", "sentence"),
+    [
+        (Limits(seconds=0.1), {"seconds": 60.0}, "Stopped after 0.1 s. Raise --time-limit"),
+        (Limits(n_bytes=300_000_000), {"problem": "memory"}, "allowed are 0.30 GB. Raise --memory-limit"),
+    ],
+)
+def test_a_run_that_takes_too_much_is_stopped(run, tmp_path, limits, parameters, sentence):
+    outcome = execute(run(**parameters), tmp_path, limits)
+
+    assert outcome.status == "failed"
+    assert sentence in outcome.problem
+
+
+def test_a_run_that_another_process_is_at_is_left_alone(run, tmp_path):
+    one = run()
+    home = one.home(tmp_path)
+    home.mkdir(parents=True)
+
+    with FileLock(home / "lock"):
+        outcome = execute(one, tmp_path, Limits())
+
+    assert outcome.status == "locked"
+    assert not (home / "attempts.log").exists()
+
+
+def test_what_an_interrupted_attempt_left_is_cleared_away(run, tmp_path):
+    one = run()
+    rest = one.home(tmp_path) / "attempt-old"
+    rest.mkdir(parents=True)
+    (rest / "result.json").write_text('{"number": 999')
+
+    execute(one, tmp_path, Limits())
+
+    assert not rest.exists()
+    assert read(one.home(tmp_path) / "result.json")["number"] == 1
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "row.json"
+    runs.write_json(path, {"a": 1})
+
+    with pytest.raises(TypeError):
+        runs.write_json(path, {"a": object()})
+
+    assert read(path) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_warm_kernel_shares_no_state_and_no_random_numbers(tmp_path):
+    body = (
+        "import json, os, pathlib, random, sys, numpy\n"
+        "fresh = 'spoiled' not in sys.modules\n"
+        "sys.modules['spoiled'] = None\n"
+        "row = {'fresh': fresh, 'random': random.random(), 'numpy': numpy.random.random()}\n"
+        "row['torch'] = 'torch' in sys.modules\n"
+        "pathlib.Path(output_folder, 'result.json').write_text(json.dumps(row))"
+    )
+    notebook = write_notebook(tmp_path, body=body)
+    both = [
+        Run(notebook, {"number": n, "seconds": 0.0, "problem": ""}, "test", ("output_folder",))
+        for n in (1, 2)
+    ]
+
+    outcomes = [execute(one, tmp_path, Limits(warm=True)) for one in both]
+
+    assert [outcome.status for outcome in outcomes] == ["done", "done"]
+    first, second = (read(one.home(tmp_path) / "result.json") for one in both)
+    assert first["torch"]
+    assert second["fresh"]
+    assert first["random"] != second["random"]
+    assert first["numpy"] != second["numpy"]
+
+
+class Answer:
+    """A future that is done."""
+
+    status = "finished"
+
+    def __init__(self, outcome):
+        self.outcome = outcome
+
+    def done(self):
+        return True
+
+    def result(self):
+        return self.outcome
+
+
+class Workers:
+    """Two workers that answer at once, as they are told."""
+
+    status = "running"
+
+    def __init__(self, answers):
+        self.answers = answers
+        self.asked = []
+
+    def nthreads(self):
+        return {"a": 1, "b": 1}
+
+    def submit(self, function, run, folder, limits, **options):
+        self.asked.append(run.parameters["number"])
+        return Answer(self.answers(run, len(self.asked)))
+
+
+def dispatch(run, tmp_path, answers, n_runs=6, max_failures=None):
+    todo = [run(number=number) for number in range(n_runs)]
+    progress = sweep.Progress(n_runs)
+    workers = Workers(answers)
+    sweep.Dispatcher(workers, tmp_path, Limits(), max_failures, progress, lambda progress: None).run(todo)
+    return workers, progress
+
+
+def test_the_sweep_stops_after_as_many_failures_as_allowed(run, tmp_path):
+    workers, progress = dispatch(
+        run, tmp_path, lambda run, n: Outcome(run.id, "failed", problem="x"), max_failures=2
+    )
+
+    assert workers.asked == [0, 1]
+    assert (progress.failed, progress.remaining) == (2, 4)
+
+
+def test_a_locked_run_is_asked_for_again_until_it_is_there(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "LOOK_ELSEWHERE", 0.0)
+
+    def answers(run, n):
+        return Outcome(run.id, "locked" if n < 3 else "there")
+
+    workers, progress = dispatch(run, tmp_path, answers, n_runs=1)
+
+    assert workers.asked == [0, 0, 0]
+    assert (progress.elsewhere, progress.remaining) == (1, 0)
+
+
+def test_a_full_disk_ends_in_one_sentence(run, tmp_path):
+    one = run(problem="disk is full")
+
+    outcome = execute(one, tmp_path, Limits())
+
+    assert outcome.status == "disk full"
+    with pytest.raises(sweep.DiskFullError, match=r"^The disk of .* is full. 0 runs are done and kept; free"):  # noqa: SIM117
+        with sweep.disk_full_is_one_sentence(tmp_path):
+            dispatch(run, tmp_path, lambda run, n: outcome)
+
+
+def test_a_slurm_job_is_described_without_starting_any(tmp_path):
+    path = tmp_path / "slurm.yaml"
+    path.write_text(
+        "queue: gpu\ncores: 4\nmemory: 16GB\nwalltime: 10:00:00\njob_extra_directives: [--gres=gpu:1]"
+    )
+
+    script = cluster.job_script(cluster.read_slurm(path), threads=1)
+
+    for line in ("#SBATCH -p gpu", "#SBATCH -t 10:00:00", "#SBATCH --gres=gpu:1", "export OMP_NUM_THREADS=4"):
+        assert line in script.splitlines()
+    assert script.rstrip().endswith("--nthreads 1")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("qeue: gpu\ncores: 1\nmemory: 1GB", "Did you mean 'queue'"),
+        ("queue: gpu", "needs cores and memory of one job"),
+    ],
+)
+def test_a_wrong_slurm_file_is_refused(tmp_path, text, message):
+    path = tmp_path / "slurm.yaml"
+    path.write_text(text)
+
+    with pytest.raises(ValueError, match=message):
+        cluster.read_slurm(path)
+
+
+def test_time_is_estimated_from_runs_that_are_done(tmp_path):
+    write_notebook(tmp_path)
+    grid = read_grid(write_grid(tmp_path, "grid: {number: [1, 2, 3, 4, 5]}"))
+    home = grid.runs[0].home(tmp_path)
+    home.mkdir(parents=True)
+    assert sweep.estimate(grid, tmp_path, workers=2) is None
+    runs.write_json(home / "result.json", {"parameters": {}, "seconds_in_all": 30.0})
+    runs.write_json(home / "DONE", {})
+
+    assert sweep.estimate(grid, tmp_path, workers=2) == 60.0
+
+
+def test_after_kills_of_a_worker_and_of_everything_each_run_is_there_once(tmp_path):
+    write_notebook(tmp_path)
+    write_grid(tmp_path, "fixed: {seconds: 0.5}\ngrid: {number: [1, 2, 3, 4, 5]}")
+    out = tmp_path / "out"
+
+    process = start_sweep(tmp_path)
+    wait_for(lambda: working_process(process, out)).send_signal(signal.SIGKILL)
+    wait_for(lambda: len(list(out.glob("runs/*/DONE"))) >= 2)
+    victim = wait_for(lambda: working_process(process, out))
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    n_before = len(list(out.glob("runs/*/DONE")))
+    answer, errors = start_sweep(tmp_path).communicate(timeout=120)
+
+    counts = json.loads(answer)
+    rows = [read(path) for path in out.glob("runs/*/result.json")]
+    assert n_before < 5, victim
+    assert counts["resumed"] + counts["done"] + counts["elsewhere"] == 5, errors
+    assert counts["failed"] == counts["remaining"] == 0
+    assert sorted(row["number"] for row in rows) == [1, 2, 3, 4, 5]
+    # The killed worker's run started twice, and so did those that ran when all was killed.
+    assert n_attempts(out) > 5
+    assert not list(out.glob("runs/*/attempt-*"))
+
+
+def test_two_sweeps_on_one_folder_share_the_work(tmp_path):
+    write_notebook(tmp_path)
+    write_grid(tmp_path, "fixed: {seconds: 0.2}\ngrid: {number: [1, 2, 3, 4]}")
+
+    both = [start_sweep(tmp_path, workers=1) for _ in range(2)]
+    counts = [json.loads(process.communicate(timeout=120)[0]) for process in both]
+
+    assert sum(count["done"] for count in counts) == 4
+    assert all(count["remaining"] == count["failed"] == 0 for count in counts)
+    assert n_attempts(tmp_path / "out") == 4
+
+
+def test_the_experiment_writes_a_row_that_can_be_judged_and_repeated(tmp_path):
+    write_grid(
+        tmp_path,
+        "fixed: {max_windows: 10, n_folds: 2}\n"
+        "grid: {model: FBLightConvNet, checkpoint: fblightconvnet-simulated, regime: head, max_epochs: 1}",
+    )
+    path = tmp_path / "grid.yaml"
+    path.write_text(path.read_text().replace("notebook: stub.ipynb\n", ""))
+    (one,) = read_grid(path).runs
+
+    outcome = execute(one, tmp_path, Limits())
+
+    assert outcome.status == "done", outcome.problem
+    row = read(one.home(tmp_path) / "result.json")
+    assert row["parameters"] == one.parameters
+    # Two sessions in two folds.
+    assert len(row["scores"]) == len(row["folds"]["score"]) == 4
+    assert row["folds"]["subject"] == ["1"] * 4
+    assert row["score"] == pytest.approx(sum(row["folds"]["n_correct"]) / 40)
+    assert (row["n_windows"], row["chance"], row["n_attempts"]) == (40, 0.5, 1)
+    assert set(row["seconds"]) == {"imports", "loading", "model", "scoring"}
+    assert len(row["data_fingerprint"]) == len(row["weight_fingerprint"]) == 64
+    assert {"torch", "mne", "python"} <= set(row["versions"])
+    assert row["peak_memory"] > 100
+    assert {"commit", "uncommitted", "code_version", "machine", "finished"} <= set(row)
