@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from eeglab_models.models.fourier import at_least_single, fast_length
@@ -294,18 +294,36 @@ def convolve_and_mix(
         Weighted sums of filtered channels, float32 where `x` is of lower precision.
     """
     x, responses = match_precision(x, responses)
-    batch, n_chans, n_times = x.shape
+    batch, _, n_times = x.shape
     n_fft = fft_length(n_times, responses.shape[-1], start)
-    spectra = torch.fft.rfft(responses, n=n_fft)  # (n_bands, n_freqs)
-    # Complex products also keep autocast from rounding the filters.
-    weights = weights.permute(1, 2, 0).flatten(1).to(spectra.dtype)  # (n_bands, n_chans * n_filters)
-    matrices = (spectra.T @ weights).unflatten(1, (n_chans, -1))  # (n_freqs, n_chans, n_filters)
-    # Both changes of layout are copies of plain matrices: strided products and transforms are slow.
-    x = torch.fft.rfft(x.flatten(0, 1), n=n_fft).T.contiguous()  # (n_freqs, batch * n_chans)
-    maps = x.unflatten(1, (batch, n_chans)) @ matrices  # (n_freqs, batch, n_filters)
-    maps = maps.flatten(1).T.contiguous()  # (batch * n_filters, n_freqs)
+    # Autocast would round the filters.
+    with torch.autocast(x.device.type, enabled=False):
+        matrices = mixing_matrices(torch.fft.rfft(responses, n=n_fft), weights.to(x.dtype))
+        # matrices: (n_freqs, 2 * n_chans, 2 * n_filters)
+        # Both changes of layout are copies of plain matrices: strided products and transforms are slow.
+        x = torch.fft.rfft(x.flatten(0, 1), n=n_fft).T.contiguous()  # (n_freqs, batch * n_chans)
+        x = torch.view_as_real(x).flatten(1).unflatten(1, (batch, -1))  # (n_freqs, batch, 2 * n_chans)
+        maps = (x @ matrices).unflatten(-1, (-1, 2))  # (n_freqs, batch, n_filters, 2)
+    maps = torch.view_as_complex(maps).flatten(1).T.contiguous()  # (batch * n_filters, n_freqs)
     maps = torch.fft.irfft(maps, n=n_fft)[:, start : start + n_times]  # (batch * n_filters, n_times)
     return maps.unflatten(0, (batch, -1))  # (batch, n_filters, n_times)
+
+
+def mixing_matrices(
+    spectra: Complex[Tensor, "n_bands n_freqs"], weights: Float[Tensor, "n_filters n_bands n_chans"]
+) -> Float[Tensor, "n_freqs two_n_chans two_n_filters"]:
+    """Write the sum over bands, at every frequency, as one real matrix.
+
+    Real and imaginary parts of a channel are neighbours in its rows, those of a filter in its columns.
+    Complex matrices would say the same, but torch computes their gradients one frequency after another.
+    """
+    n_chans = weights.shape[2]
+    parts = torch.view_as_real(spectra).permute(1, 2, 0)  # (n_freqs, 2, n_bands)
+    mixed = parts @ weights.permute(1, 2, 0).flatten(1)  # (n_freqs, 2, n_chans * n_filters)
+    real, imaginary = mixed.unflatten(-1, (n_chans, -1)).unbind(1)  # each (n_freqs, n_chans, n_filters)
+    rows = torch.stack([real, imaginary], -1), torch.stack([-imaginary, real], -1)
+    matrices = torch.stack(rows, 2)  # (n_freqs, n_chans, 2, n_filters, 2)
+    return matrices.flatten(3).flatten(1, 2)  # (n_freqs, 2 * n_chans, 2 * n_filters)
 
 
 def match_precision(x: Tensor, responses: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,7 +31,8 @@ class DropPath(nn.Module):
         keep_prob = 1.0 - self.drop_prob
         shape = (branch.shape[0], *[1] * (branch.ndim - 1))
         keep = torch.rand(shape, device=branch.device) < keep_prob  # (batch, 1, ...)
-        return branch * keep / max(keep_prob, torch.finfo(torch.float32).tiny)
+        # Few numbers are divided, so that the branch is read and written once.
+        return branch * (keep / max(keep_prob, torch.finfo(torch.float32).tiny)).to(branch.dtype)
 
 
 def limit_norm(weights: Float[Tensor, "n_outputs ..."], max_norm: float) -> Float[Tensor, "n_outputs ..."]:
