@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from eeglab_models.experiments.doctor import Finding
@@ -179,22 +179,25 @@ def show_results(console: Console, state: State, summary: pd.DataFrame, comparis
         + (f", {state.n_damaged} damaged: delete their folders" if state.n_damaged else "")
         + "."
     )
-    table = Table("data set", "evaluation", "pipeline", "accuracy", "95 % interval", "over", "chance")
-    for row in summary.itertuples():
-        over = f"{row.n_subjects} subjects" if row.interval == "subjects" else "trials of 1 subject"
-        bounds = f"{row.low:.3f} to {row.high:.3f}"
-        cells = (row.dataset, row.evaluation, row.pipeline, f"{row.score:.3f}", bounds, over)
-        table.add_row(*cells, f"{row.chance:.2f}")
-    console.print(table)
+    for (dataset, evaluation), own in summary.groupby(["dataset", "evaluation"], sort=False):
+        pipeline = Column("pipeline", overflow="fold")
+        title = f"{dataset}, {evaluation}"
+        table = Table(pipeline, "accuracy", "95 % interval", "over", "chance", title=title)
+        for row in own.itertuples():
+            over = f"{row.n_subjects} subjects" if row.interval == "subjects" else "trials of 1 subject"
+            bounds = f"{row.low:.3f} to {row.high:.3f}"
+            table.add_row(row.pipeline, f"{row.score:.3f}", bounds, over, f"{row.chance:.2f}")
+        console.print(table)
     if comparisons.empty:
         console.print("No paired test: it needs two pipelines on the same two or more subjects.")
         return
-    table = Table("data set", "evaluation", "pair", "difference", "p", "p (Holm)", "better in")
-    for row in comparisons.itertuples():
-        wins = f"{row.n_wins} of {row.n_subjects}"
-        cells = (row.dataset, row.evaluation, f"{row.a} - {row.b}", f"{row.difference:+.3f}")
-        table.add_row(*cells, f"{row.p_value:.3f}", f"{row.p_holm:.3f}", wins)
-    console.print(table)
+    for (dataset, evaluation), own in comparisons.groupby(["dataset", "evaluation"], sort=False):
+        pair = Column("pair", overflow="fold")
+        table = Table(pair, "difference", "p", "p (Holm)", "better in", title=f"{dataset}, {evaluation}")
+        for row in own.itertuples():
+            values = (f"{row.difference:+.3f}", f"{row.p_value:.3f}", f"{row.p_holm:.3f}")
+            table.add_row(f"{row.a} - {row.b}", *values, f"{row.n_wins} of {row.n_subjects}")
+        console.print(table)
 
 
 def show_findings(console: Console, findings: Sequence[Finding]) -> None:
