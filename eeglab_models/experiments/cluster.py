@@ -127,7 +127,7 @@ def slurm_cluster(arguments: Mapping[str, Any], threads: int) -> "SLURMCluster":
     defaults = {
         "processes": 1,
         "worker_extra_args": ["--nthreads", "1"],
-        "log_directory": "slurm_logs",
+        "log_directory": "outputs/slurm_logs",
         # Any free port: the usual one may be another user's on a login node.
         "scheduler_options": {"dashboard_address": ":0"},
     }
