@@ -4,17 +4,16 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from eeglab_models.models.base import EEGModel
-from eeglab_models.models.report import fingerprint, keys_of
+from eeglab_models.models.report import fingerprint, hash_tensors, keys_of
 
 __all__ = ["describe_data", "describe_model", "feature_file", "keep_features"]
 
@@ -44,18 +43,13 @@ def describe_model(model: EEGModel, readers: bool = False) -> dict[str, Any]:
     outside = keys_of(state, (*model.task_modules, *model.derived_modules))
     if not readers:
         outside -= keys_of(state, READERS)
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(outside):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy())
     # Names of channels matter by what they select, which tensors hold.
     ignored = {"n_outputs", "final_layer", "chs_info"}
     return {
         "model": type(model).__name__,
         "arguments": {name: repr(value) for name, value in model.arguments.items() if name not in ignored},
         "fingerprint": fingerprint(model),
-        "other_tensors": digest.hexdigest(),
+        "other_tensors": hash_tensors({name: state[name] for name in outside}),
     }
 
 
@@ -125,7 +119,12 @@ def keep_features(
     # In the same folder, because only a rename within one disk is atomic.
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="unfinished-") as unfinished:
         rows, settings = Path(unfinished) / "rows.npy", Path(unfinished) / "settings.json"
-        write_rows(rows, batches, n_rows)
+        fill_rows(
+            batches,
+            lambda n_features, dtype: np.lib.format.open_memmap(
+                rows, mode="w+", dtype=dtype, shape=(n_rows, n_features)
+            ),
+        ).flush()
         settings.write_text(to_json(description))
         # Readers look for the features, so these come last.
         os.replace(settings, path.with_suffix(".json"))
@@ -138,13 +137,15 @@ def to_json(description: Mapping[str, Any]) -> str:
     return json.dumps({**description, "version": version("eeglab_models")}, sort_keys=True, indent=1)
 
 
-def write_rows(path: Path, batches: Iterable[Float[np.ndarray, "batch n_features"]], n_rows: int) -> None:
-    """Write rows into a new file."""
+def fill_rows(
+    batches: Iterable[Float[np.ndarray, "batch n_features"]],
+    allocate: Callable[[int, np.dtype], Float[np.ndarray, "n_windows n_features"]],
+) -> Float[np.ndarray, "n_windows n_features"]:
+    """Join batches without a second copy of them, in what is allocated once their width is known."""
     start = 0
     for batch in batches:
         if start == 0:
-            shape = (n_rows, batch.shape[1])
-            rows = np.lib.format.open_memmap(path, mode="w+", dtype=batch.dtype, shape=shape)
+            rows = allocate(batch.shape[1], batch.dtype)
         rows[start : start + len(batch)] = batch
         start += len(batch)
-    rows.flush()
+    return rows

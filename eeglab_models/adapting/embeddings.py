@@ -28,6 +28,7 @@ from eeglab_models.adapting.cache import (
     describe_data,
     describe_model,
     feature_file,
+    fill_rows,
     keep_features,
 )
 from eeglab_models.models.base import EEGModel
@@ -141,7 +142,7 @@ def extract_features(
             for x in cut_batches(model, windows, batch_size, device, progress)
         )
         if cache is None:
-            return gather(batches, len(windows))
+            return fill_rows(batches, lambda width, dtype: np.empty((len(windows), width), dtype))
         return keep_features(path, description, batches, len(windows))
 
 
@@ -321,17 +322,6 @@ def pool_tokens(tokens: Tokens, pool: str) -> Float[Tensor, "batch _"]:
     if pool == "mean":
         tokens = tokens.mean(dim=(1, 2))  # (batch, n_features)
     return tokens.flatten(1)  # (batch, n_features of the row)
-
-
-def gather(batches: Iterator[np.ndarray], n_windows: int) -> Float[np.ndarray, "n_windows n_features"]:
-    """Join batches in memory, without a second copy of them."""
-    start = 0
-    for batch in batches:
-        if start == 0:
-            rows = np.empty((n_windows, batch.shape[1]), dtype=batch.dtype)
-        rows[start : start + len(batch)] = batch
-        start += len(batch)
-    return rows
 
 
 def first_tensor(output: Any) -> Tensor:

@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from eeglab_models.adapting.embeddings import choose_device
 from eeglab_models.adapting.regimes import REGIMES, apply_regime, group_parameters, start_model
 from eeglab_models.models.base import EEGModel
+from eeglab_models.models.report import hash_tensors
 from eeglab_models.signals.preparation import check_prepared, prepare, target_rate
 from eeglab_models.signals.quality import PLAUSIBLE
 from eeglab_models.signals.windows import Windows
@@ -386,9 +387,7 @@ class FineTuner(ClassifierMixin, BaseEstimator):
         for array in (x, targets, *(part for part in parts if part is not None)):
             digest.update(f"{array.dtype}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array))
-        for name, tensor in self.model.state_dict().items():
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(hash_tensors(self.model.state_dict()).encode())
         folder = Path(self.checkpoint)
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{digest.hexdigest()[:24]}.pt"

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import mne
 
+from eeglab_models.experiments.runs import write_json
 from eeglab_models.models.download import CONFIG_FILE, WEIGHTS_FILE, fetch
 from eeglab_models.signals.recordings import find_dataset
 
@@ -314,6 +315,4 @@ def is_inside(folder: Path, file: str) -> bool:
 def write_manifest(folder: Path, items: Iterable[Item]) -> None:
     """Write the list of items in one step, so that an interruption leaves the old one or the new one."""
     items = [{key: value for key, value in asdict(item).items() if key != "status"} for item in items]
-    draft = folder / f"{MANIFEST}.draft"
-    draft.write_text(json.dumps({"items": items}, indent=1) + "\n", encoding="utf-8")
-    draft.replace(folder / MANIFEST)
+    write_json(folder / MANIFEST, {"items": items})

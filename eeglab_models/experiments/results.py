@@ -357,7 +357,7 @@ def export(
             write_table(content, part, ending)
             os.replace(part, path)
             paths.append(path)
-    return paths + draw(table, folder)
+    return paths + draw(table, tables["summary"], tables["comparisons"], folder)
 
 
 def write_table(content: pd.DataFrame, path: Path, ending: str) -> None:
@@ -376,7 +376,7 @@ def write_table(content: pd.DataFrame, path: Path, ending: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def draw(table: pd.DataFrame, folder: Path) -> list[Path]:
+def draw(table: pd.DataFrame, summary: pd.DataFrame, comparisons: pd.DataFrame, folder: Path) -> list[Path]:
     """Draw all figures into a folder."""
     import matplotlib.pyplot as plt
 
@@ -384,9 +384,8 @@ def draw(table: pd.DataFrame, folder: Path) -> list[Path]:
 
     figures = {
         "scores": plotting.plot_run_scores(fold_scores(table)),
-        "forest": plotting.plot_forest(summarise_runs(table)),
+        "forest": plotting.plot_forest(summary),
     }
-    comparisons = compare_pipelines(table)
     if len(comparisons):
         figures["differences"] = plotting.plot_differences(comparisons)
     paths = []

@@ -1,11 +1,11 @@
 """What became of every tensor, and which encoder a model holds."""
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 __all__ = ["LoadReport", "fingerprint"]
 
@@ -75,9 +75,14 @@ def fingerprint(model: nn.Module) -> str:
     """
     state = {key.replace("_orig_mod.", ""): tensor for key, tensor in model.state_dict().items()}
     left_out = keys_of(state, (*model.task_modules, *model.derived_modules))
+    return hash_tensors({key: tensor for key, tensor in state.items() if key not in left_out})
+
+
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Hash the name, type, shape and bytes of tensors, in the order of their names, by SHA-256."""
     digest = hashlib.sha256()
-    for key in sorted(set(state) - left_out):
-        tensor = state[key].detach().cpu().contiguous()
+    for key in sorted(tensors):
+        tensor = tensors[key].detach().cpu().contiguous()
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
