@@ -23,7 +23,7 @@ LAYERS = [
     {"models.conversion"},
     {"models"},
     {"signals"},
-    {"adapting", "plotting"},
+    {"adapting", "interpreting", "plotting", "pretraining"},
     {"experiments"},
     {"__init__"},
     {"__main__"},

@@ -1,139 +1,24 @@
-"""One function per figure: it takes data and returns the figure."""
+"""Figures of scores: how good, how sure, and against what."""
 
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
-import mne
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from eeglab_models.signals.windows import Windows
+from eeglab_models.plotting.style import color_of, size_for
 
 __all__ = [
-    "MODEL_COLORS",
-    "plot_band_power",
     "plot_calibration",
     "plot_differences",
     "plot_forest",
     "plot_heatmap",
-    "plot_history",
     "plot_ratios",
     "plot_run_scores",
     "plot_scores",
-    "plot_spectrum",
-    "plot_window",
 ]
-
-# Colour-blind safe, one colour per model wherever it appears; baselines are grey.
-MODEL_COLORS = {
-    "CodeBrain": "#0072B2",
-    "EEGPT": "#D55E00",
-    "EEGDINO": "#009E73",
-    "FBLightConvNet": "#CC79A7",
-}
-BASELINE_COLOR = "#6E6E6E"
-
-
-def plot_window(windows: Windows, index: int = 0) -> Figure:
-    """Draw the channels of one window above each other.
-
-    Parameters
-    ----------
-    windows : Windows
-        EEG in microvolts.
-    index : int
-        Which window.
-
-    Returns
-    -------
-    figure : matplotlib.figure.Figure
-        Time in seconds, one line per channel, with a scale bar.
-    """
-    x = windows.data[index]
-    step = 4 * float(np.median(x.std(axis=1)))
-    time = np.arange(x.shape[1]) / windows.sfreq
-    offsets = -step * np.arange(len(x))
-    figure, ax = plt.subplots(figsize=(8, 0.2 * len(x) + 1.2), layout="constrained")
-    ax.plot(time, (x + offsets[:, None]).T, color="black", linewidth=0.6)
-    bar = max(10, round(step / 10) * 10)
-    ax.plot([time[-1] * 1.02] * 2, [offsets[-1], offsets[-1] + bar], color="black", linewidth=3)
-    ax.annotate(f" {bar} {windows.unit}", (time[-1] * 1.025, offsets[-1] + bar / 2), va="center")
-    label = "" if windows.labels is None else f" ({windows.labels[index]})"
-    ax.set(yticks=offsets, yticklabels=windows.ch_names, xlabel="time (s)", title=f"Window {index}{label}")
-    ax.tick_params(axis="y", labelsize=7)
-    ax.margins(x=0.01, y=0.01)
-    sns.despine(figure, left=True)
-    return figure
-
-
-def plot_spectrum(windows: Windows, ch_names: list[str], fmax: float = 45.0) -> Figure:
-    """Draw the mean power spectrum of some channels, one line per class.
-
-    Parameters
-    ----------
-    windows : Windows
-        EEG in microvolts, with labels.
-    ch_names : list of str
-        Channels, one panel each.
-    fmax : float
-        Highest frequency in Hz.
-
-    Returns
-    -------
-    figure : matplotlib.figure.Figure
-        Power in µV²/Hz on a logarithmic scale over frequency in Hz.
-    """
-    power, frequencies = band_spectra(windows, 1.0, fmax)
-    figure, axes = plt.subplots(
-        1, len(ch_names), figsize=(3.2 * len(ch_names), 3), sharey=True, layout="constrained", squeeze=False
-    )
-    for ax, name in zip(axes[0], ch_names, strict=True):
-        for label in np.unique(windows.labels):
-            mean = power[windows.labels == label, windows.ch_names.index(name)].mean(axis=0)
-            ax.semilogy(frequencies, mean, label=label)
-        ax.axvspan(8, 13, color="0.9", zorder=0)
-        ax.set(title=name, xlabel="frequency (Hz)")
-    axes[0, 0].set_ylabel("power (µV²/Hz)")
-    axes[0, -1].legend(frameon=False)
-    sns.despine(figure)
-    return figure
-
-
-def plot_band_power(windows: Windows, fmin: float, fmax: float) -> Figure:
-    """Draw where on the head the power of a band differs between the two first classes.
-
-    Parameters
-    ----------
-    windows : Windows
-        EEG in microvolts, with labels of at least two classes and with electrode positions.
-    fmin, fmax : float
-        Band in Hz.
-
-    Returns
-    -------
-    figure : matplotlib.figure.Figure
-        Topography of the difference of mean power in dB, first class minus second.
-    """
-    power, _ = band_spectra(windows, fmin, fmax)
-    decibels = 10 * np.log10(power.mean(axis=-1))  # (n_windows, n_chans)
-    first, second = np.unique(windows.labels)[:2]
-    difference = decibels[windows.labels == first].mean(0) - decibels[windows.labels == second].mean(0)
-    limit = float(np.abs(difference).max())
-    figure, ax = plt.subplots(figsize=(4.2, 3.4), layout="constrained")
-    image, _ = mne.viz.plot_topomap(
-        difference,
-        windows.info,
-        axes=ax,
-        show=False,
-        cmap="RdBu_r",
-        vlim=(-limit, limit),
-        extrapolate="local",
-    )
-    figure.colorbar(image, ax=ax, label="power difference (dB)")
-    ax.set_title(f"{first} - {second}, {fmin:g}-{fmax:g} Hz")
-    return figure
 
 
 def plot_scores(scores: pd.DataFrame, chance: float, threshold: float) -> Figure:
@@ -154,10 +39,7 @@ def plot_scores(scores: pd.DataFrame, chance: float, threshold: float) -> Figure
         One row per pipeline, best on top.
     """
     scores = scores.sort_values("accuracy")
-    colors = [
-        next((color for model, color in MODEL_COLORS.items() if name.startswith(model)), BASELINE_COLOR)
-        for name in scores["pipeline"]
-    ]
+    colors = [color_of(name) for name in scores["pipeline"]]
     figure, ax = plt.subplots(figsize=(7, 0.38 * len(scores) + 1.2), layout="constrained")
     ax.axvspan(0, threshold, color="0.93", zorder=0)
     ax.axvline(chance, color="0.5", linestyle="--", linewidth=1)
@@ -228,7 +110,7 @@ def plot_ratios(ratios: pd.DataFrame) -> Figure:
     """
     labels = [f"{r.model} ({r.input}): {r.measure}" for r in ratios.itertuples()][::-1]
     rows = ratios.iloc[::-1]
-    colors = [MODEL_COLORS.get(model, BASELINE_COLOR) for model in rows["model"]]
+    colors = [color_of(model) for model in rows["model"]]
     figure, ax = plt.subplots(figsize=(8, 0.32 * len(rows) + 1.2), layout="constrained")
     ax.axvline(1, color="black", linewidth=0.8)
     ax.hlines(labels, rows["low"], rows["high"], colors=colors, linewidth=3, alpha=0.5)
@@ -380,62 +262,3 @@ def plot_calibration(bins: Mapping[str, pd.DataFrame]) -> Figure:
     axes[0, 0].set_ylabel("accuracy (95 % interval)")
     sns.despine(figure)
     return figure
-
-
-def plot_history(histories: Mapping[str, pd.DataFrame], monitor: str = "loss") -> Figure:
-    """Draw the losses of trainings over epochs.
-
-    Parameters
-    ----------
-    histories : mapping of str to pandas.DataFrame
-        By name, `history_` of a fitted `FineTuner`.
-    monitor : {"loss", "accuracy"}
-        What decided on held-out windows which epoch was best; of equally accurate ones the latest.
-
-    Returns
-    -------
-    figure : matplotlib.figure.Figure
-        One panel per training. The vertical line marks the best epoch, grey the epochs of a second phase
-        on all windows.
-    """
-    n_panels = len(histories)
-    figure, axes = plt.subplots(
-        1, n_panels, figsize=(0.6 + 2.9 * n_panels, 3), sharey=True, squeeze=False, layout="constrained"
-    )
-    for ax, (name, rows) in zip(axes[0], histories.items(), strict=True):
-        ax.plot(rows["epoch"], rows["train_loss"], color="black", label="learned from")
-        if rows["valid_loss"].notna().any():
-            ax.plot(rows["epoch"], rows["valid_loss"], color="#D55E00", label="held out")
-            score = -rows["valid_loss"] if monitor == "loss" else rows["valid_accuracy"][::-1]
-            ax.axvline(rows["epoch"][score.idxmax()], color="#D55E00", linestyle=":", linewidth=1)
-        second = rows["epoch"][rows["phase"] == 2]
-        if len(second):
-            ax.axvspan(second.min() - 0.5, second.max() + 0.5, color="0.93", zorder=0)
-        ax.set_xlabel("epoch")
-        ax.set_title(name, fontsize=10)
-        ax.legend(frameon=False, fontsize=8)
-    # Only now: the panels share an axis, and a limit would hold for what is drawn so far.
-    axes[0, 0].set_ylim(bottom=0)
-    axes[0, 0].set_ylabel("loss (cross-entropy)")
-    sns.despine(figure)
-    return figure
-
-
-def size_for(labels: list[str]) -> tuple[float, float]:
-    """Choose a size in inches that leaves room for rows with long names."""
-    return 5.0 + 0.065 * max(map(len, labels)), 0.32 * len(labels) + 1.3
-
-
-def color_of(pipeline: str) -> str:
-    """Choose the colour of the model that a pipeline begins with; baselines are grey."""
-    return next(
-        (color for model, color in MODEL_COLORS.items() if pipeline.startswith(model)), BASELINE_COLOR
-    )
-
-
-def band_spectra(windows: Windows, fmin: float, fmax: float) -> tuple[np.ndarray, np.ndarray]:
-    """Estimate power spectra between two frequencies: (n_windows, n_chans, n_freqs) in µV²/Hz, and the Hz."""
-    n_fft = min(windows.data.shape[-1], int(2 * windows.sfreq))
-    return mne.time_frequency.psd_array_welch(
-        windows.data.astype(np.float64), windows.sfreq, fmin, fmax, n_fft=n_fft, verbose="error"
-    )

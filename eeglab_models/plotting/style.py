@@ -1,0 +1,22 @@
+"""One colour per model, wherever it appears."""
+
+# Colour-blind safe, one colour per model wherever it appears; baselines are grey.
+MODEL_COLORS = {
+    "CodeBrain": "#0072B2",
+    "EEGPT": "#D55E00",
+    "EEGDINO": "#009E73",
+    "FBLightConvNet": "#CC79A7",
+}
+BASELINE_COLOR = "#6E6E6E"
+
+
+def size_for(labels: list[str]) -> tuple[float, float]:
+    """Choose a size in inches that leaves room for rows with long names."""
+    return 5.0 + 0.065 * max(map(len, labels)), 0.32 * len(labels) + 1.3
+
+
+def color_of(pipeline: str) -> str:
+    """Choose the colour of the model that a pipeline begins with; baselines are grey."""
+    return next(
+        (color for model, color in MODEL_COLORS.items() if pipeline.startswith(model)), BASELINE_COLOR
+    )
