@@ -197,6 +197,40 @@ def results(
 
 
 @app.command()
+def pretrain(
+    config: Annotated[str, typer.Argument(help="YAML file, or the name of a ready one, as eegpt-toy.")],
+    output: Annotated[Path | None, typer.Option(help="Folder of results. [default: outputs/NAME]")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps, in place of those of the file.")] = None,
+) -> None:
+    """Pretrain a model without labels; run it again to go on where it was interrupted."""
+    import os
+
+    from rich.console import Console
+
+    from eeglab_models.pretraining.configuration import read_configuration
+
+    console = Console(soft_wrap=True, highlight=False)
+    try:
+        configuration = read_configuration(config)
+        if steps is not None:
+            configuration = configuration.with_steps(steps)
+        folder = output or Path("outputs") / configuration.name
+        history = configuration.run(folder)
+    except (OSError, ValueError) as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        typer.echo("Interrupted. Run the same command again to go on from the last checkpoint.", err=True)
+        raise typer.Exit(130) from None
+    if os.environ.get("RANK", "0") != "0":
+        return
+    last = history.iloc[-1]
+    held_out = f", {last.valid_loss:.4f} on held-out windows" if "valid_loss" in history else ""
+    console.print(f"{configuration.objective}: {last.step:.0f} steps, loss {last.loss:.4f}{held_out}")
+    console.print(f"Encoder: {folder / 'encoder'}\nCurves:  {folder / 'progress.png'}, metrics.csv")
+
+
+@app.command()
 def doctor() -> None:
     """Check this computer and say what to mend; the exit code is 1 if something is broken."""
     from rich.console import Console

@@ -97,6 +97,11 @@ def test_importing_the_package_loads_no_heavy_optional_library():
         "seaborn",
         "pyriemann",
         "typer",
+        "captum",
+        "datasets",
+        "mne_bids",
+        "umap",
+        "xarray",
     ]
     code = f"import eeglab_models, sys; print([name for name in {heavy} if name in sys.modules])"
 

@@ -27,6 +27,7 @@ def code_cells(notebook, tag=None):
 def test_there_are_notebooks():
     assert [path.stem for path in NOTEBOOKS] == [
         "00_quickstart",
+        "10_patching",
         "30_pretrained_weights",
         "40_probing",
         "50_fine_tuning",

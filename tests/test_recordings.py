@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from moabb.datasets.fake import FakeDataset
 
+from eeglab_models import FBLightConvNet
 from eeglab_models.signals.recordings import load_windows
 from eeglab_models.signals.simulation import SimulatedMotorImagery
 
@@ -32,7 +33,7 @@ def test_windows_of_a_data_set_come_with_all_that_belongs_to_them(dataset):
     assert (windows.sfreq, windows.unit) == (250.0, "µV")
     assert set(windows.labels) == {"left_hand", "right_hand"}
     assert windows.metadata["subject"].tolist() == [2] * 4
-    assert windows.signal["n_times"] == 1000
+    assert windows.signal_for(FBLightConvNet)["input_window_seconds"] == 4.0
 
 
 def test_windows_of_a_data_set_are_those_of_moabb(dataset):

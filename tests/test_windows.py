@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from eeglab_models import EEGDINO, EEGPT, FBLightConvNet
 from eeglab_models.signals.windows import Report, Windows
 
 
@@ -41,3 +42,31 @@ def test_a_report_in_a_notebook_shows_names_of_channels_as_they_are():
     html = Report().add("channels", "<b>C3</b> left out.")._repr_html_()
 
     assert "&lt;b&gt;C3&lt;/b&gt; left out." in html
+
+
+@pytest.fixture
+def recorded():
+    info = mne.create_info(["EEG T3", "Cz", "X1"], 160.0, "eeg")
+    return Windows(np.zeros((1, 3, 480), dtype=np.float32), info)
+
+
+@pytest.mark.parametrize(
+    ("model_class", "names", "sfreq"),
+    [
+        (EEGDINO, ["T7", "Cz", "X1"], 200.0),
+        (EEGPT, ["T7", "Cz"], 256.0),
+        (FBLightConvNet, ["T7", "Cz", "X1"], 160.0),
+    ],
+)
+def test_a_model_is_told_the_channels_that_it_knows_and_its_own_rate(recorded, model_class, names, sfreq):
+    signal = recorded.signal_for(model_class)
+
+    assert [channel["ch_name"] for channel in signal["chs_info"]] == names
+    assert signal["sfreq"] == sfreq
+    assert signal["input_window_seconds"] == 3.0
+
+
+def test_a_model_can_be_built_from_what_windows_tell(recorded):
+    model = EEGDINO(n_outputs=2, n_layer=1, **recorded.signal_for(EEGDINO))
+
+    assert model.input_shape == (1, 3, 600)

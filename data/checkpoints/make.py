@@ -46,7 +46,7 @@ def main() -> None:
     torch.manual_seed(SEED)
     windows = load_windows(SimulatedMotorImagery(subjects=[SUBJECT]), events=CLASSES, fmin=None, fmax=None)
     torch.manual_seed(SEED)
-    model = FBLightConvNet(n_outputs=2, n_filters_spat=32, **windows.signal)
+    model = FBLightConvNet(n_outputs=2, n_filters_spat=32, **windows.signal_for(FBLightConvNet))
     prepared = prepare(windows, model)
     labels = (prepared.labels == CLASSES[1]).astype("int64")
     first = (prepared.metadata["session"].str.startswith("0")).to_numpy()

@@ -25,8 +25,9 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from eeglab_models.models.attention import banded_attention, check_window_size
+from eeglab_models.models.attention import AttendNearby
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.channels import ChannelIds, read_channel_ids
 from eeglab_models.models.contract import CODEBRAIN_CONTRACT, TEMPLE_CHANNELS, Contract
@@ -37,6 +38,8 @@ __all__ = ["CodeBrain"]
 
 N_HEADS = 4
 N_FILTERS = 4
+# Longer sequences are filtered again in the backward pass, rather than kept filtered.
+N_TOKENS_KEPT = 1024
 
 Patches = Float[Tensor, "batch n_chans n_patches patch_size"]
 PatchTokens = Float[Tensor, "batch n_chans n_patches embed_dim"]
@@ -556,6 +559,12 @@ class GlobalConv(nn.Module):
 
     def forward(self, tokens: Tokens) -> Tokens:
         """Relate every token to all others."""
+        if self.training and tokens.shape[-1] > N_TOKENS_KEPT:
+            return checkpoint(self.relate, tokens, use_reentrant=False)
+        return self.relate(tokens)
+
+    def relate(self, tokens: Tokens) -> Tokens:
+        """Filter the tokens, and mix what the filters say."""
         filtered = self.dropout(F.gelu(self.convolve(tokens)))  # (batch, n_filters * embed_dim, n_tokens)
         if isinstance(self.norm, nn.LayerNorm):
             filtered = self.norm(filtered.transpose(1, 2)).transpose(1, 2)
@@ -624,14 +633,12 @@ class WindowAttention(nn.Module):
 
     def __init__(self, embed_dim: int, window_size: int, drop_prob: float) -> None:
         super().__init__()
-        check_window_size(window_size)
         if embed_dim % N_HEADS:
             raise ValueError(
                 f"res_channels must be even, so that {N_HEADS} heads can share twice as many features, "
                 f"got {embed_dim // 2}."
             )
-        self.window_size = window_size
-        self.drop_prob = drop_prob
+        self.attend_nearby = AttendNearby(window_size, drop_prob)
         self.in_proj_weight = nn.Parameter(torch.empty(3 * embed_dim, embed_dim))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * embed_dim))
         self.out_proj = nn.Linear(embed_dim, embed_dim)
@@ -640,28 +647,28 @@ class WindowAttention(nn.Module):
 
     def forward(self, tokens: Tokens) -> Tokens:
         """Let every token read from its window."""
-        heads = self.attend_to_itself(tokens) if self.window_size == 1 else self.attend(tokens)
+        # A window of one token leaves nothing to compute, unless someone wants to see the weights.
+        alone = self.attend_nearby.window_size == 1 and not self.attend_nearby.recording
+        heads = self.attend_to_itself(tokens) if alone else self.attend(tokens)
         return project(heads, self.out_proj)
 
     def attend(self, tokens: Tokens) -> Tokens:
         """Average the values in the window of every token."""
-        drop_prob = self.drop_prob if self.training else 0.0
         qkv = pointwise(tokens, self.in_proj_weight, self.in_proj_bias)  # (batch, 3 * embed_dim, n_tokens)
         qkv = qkv.unflatten(1, (3, N_HEADS, -1))  # (batch, 3, n_heads, head_dim, n_tokens)
         q, k, v = qkv.transpose(-2, -1).unbind(1)  # each (batch, n_heads, n_tokens, head_dim)
-        # All windows from this width on hold the whole sequence.
-        window_size = min(self.window_size, 2 * tokens.shape[-1] - 1)
-        heads = banded_attention(q, k, v, window_size, drop_prob)  # (batch, n_heads, n_tokens, head_dim)
+        heads = self.attend_nearby(q, k, v)  # (batch, n_heads, n_tokens, head_dim)
         return heads.transpose(-2, -1).flatten(1, 2)  # (batch, embed_dim, n_tokens)
 
     def attend_to_itself(self, tokens: Tokens) -> Tokens:
         """Take every token's own value: softmax gives the only weight of its window the value 1."""
         embed_dim = tokens.shape[1]
         values = pointwise(tokens, self.in_proj_weight[2 * embed_dim :], self.in_proj_bias[2 * embed_dim :])
-        if not self.training or self.drop_prob == 0.0:
+        drop_prob = self.attend_nearby.drop_prob
+        if not self.training or drop_prob == 0.0:
             return values
         weights = torch.ones_like(values[:, :N_HEADS])  # (batch, n_heads, n_tokens)
-        weights = F.dropout(weights, self.drop_prob).unsqueeze(2)  # (batch, n_heads, 1, n_tokens)
+        weights = F.dropout(weights, drop_prob).unsqueeze(2)  # (batch, n_heads, 1, n_tokens)
         return (values.unflatten(1, (N_HEADS, -1)) * weights).flatten(1, 2)  # (batch, embed_dim, n_tokens)
 
 

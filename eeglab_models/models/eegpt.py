@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from eeglab_models.models.attention import Attend
 from eeglab_models.models.base import LAYER_CLASSES, EEGModel
@@ -469,8 +470,13 @@ class FeedForward(nn.Module):
 
     def forward(self, tokens: Tokens) -> Tokens:
         """Refine the tokens; the shape stays."""
-        hidden = self.drop(self.act(self.fc1(tokens)))  # (n_moments, n_tokens, hidden_dim)
-        return self.drop(self.fc2(hidden))  # (n_moments, n_tokens, embed_dim)
+        hidden = self.fc1(tokens)  # (n_moments, n_tokens, hidden_dim)
+        # The widest activations of all: cheaper to compute again than to keep.
+        return checkpoint(self.refine, hidden, use_reentrant=False)  # (n_moments, n_tokens, embed_dim)
+
+    def refine(self, hidden: Float[Tensor, "n_moments n_tokens hidden_dim"]) -> Tokens:
+        """Return from the hidden layer."""
+        return self.drop(self.fc2(self.drop(self.act(hidden))))  # (n_moments, n_tokens, embed_dim)
 
 
 class Probe(nn.Module):

@@ -314,12 +314,14 @@ class LightweightConv(nn.Module):
 
     def forward(self, power: Float[Tensor, "batch n_filters n_patches"]) -> Float[Tensor, "batch n_filters"]:
         """Average the patches of every map."""
-        weights = self.weight.squeeze(1)  # (n_heads, n_patches)
-        if self.weight_softmax:
-            weights = weights.softmax(dim=-1)
         groups = power.unflatten(1, (-1, self.n_heads))  # (batch, maps of one head, n_heads, n_patches)
-        features = (groups * weights).sum(dim=-1).flatten(1)  # (batch, n_filters)
+        features = (groups * self.kernels()).sum(dim=-1).flatten(1)  # (batch, n_filters)
         return features if self.bias is None else features + self.bias
+
+    def kernels(self) -> Float[Tensor, "n_heads n_patches"]:
+        """Give the weights of the patches as they are used."""
+        weights = self.weight.squeeze(1)  # (n_heads, n_patches)
+        return weights.softmax(dim=-1) if self.weight_softmax else weights
 
 
 def log_variance(

@@ -18,6 +18,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
 
+from eeglab_models.models.base import EEGModel
+from eeglab_models.signals.electrodes import electrode_name
+
 __all__ = ["Report", "Stamp", "Windows"]
 
 
@@ -137,7 +140,30 @@ class Windows:
         """Names of the channels, in the order of the data."""
         return self.info["ch_names"]
 
-    @property
-    def signal(self) -> dict[str, Any]:
-        """Signal arguments that build a model for these windows: chs_info, n_times and sfreq."""
-        return {"chs_info": self.info["chs"], "n_times": self.data.shape[-1], "sfreq": self.sfreq}
+    def signal_for(self, model_class: type[EEGModel]) -> dict[str, Any]:
+        """State what a model's constructor has to know of these windows.
+
+        Parameters
+        ----------
+        model_class : type of EEGModel
+            The model to build, or to load with `from_pretrained`.
+
+        Returns
+        -------
+        signal : dict
+            `chs_info`, with names of the 10-10 system; of them only those that a model knows which tells
+            channels apart by name. `input_window_seconds`, and `sfreq` in Hz: the rate of the model's
+            contract, or that of the windows for a model that learns its own filters of one montage.
+        """
+        contract = model_class.contract
+        names = [electrode_name(name) or name for name in self.ch_names]
+        by_name = contract.channels_known_by == "name"
+        return {
+            "chs_info": [
+                {**channel, "ch_name": name}
+                for channel, name in zip(self.info["chs"], names, strict=True)
+                if not by_name or name.upper() in contract.ch_names
+            ],
+            "input_window_seconds": self.data.shape[-1] / self.sfreq,
+            "sfreq": self.sfreq if contract.channels_known_by == "projection" else contract.sfreq,
+        }

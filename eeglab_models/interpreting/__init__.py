@@ -1,0 +1,63 @@
+"""Where models look, and whether it is true."""
+
+from eeglab_models.interpreting.attention import attention_maps, record_attention
+from eeglab_models.interpreting.attribution import attribute, occlude_bands
+from eeglab_models.interpreting.patterns import spatial_filters, spatial_patterns
+from eeglab_models.interpreting.responses import global_kernels, receptive_field
+from eeglab_models.interpreting.sanity import (
+    area_under,
+    deletion_curve,
+    insertion_curve,
+    randomise,
+    similarity_to_randomised,
+)
+from eeglab_models.interpreting.scores import ProbeScore
+from eeglab_models.interpreting.similarity import cka, cka_matrix, variance_shares
+from eeglab_models.interpreting.summaries import (
+    entropy,
+    head_similarity,
+    marginal,
+    mean_distance,
+    rollout,
+    topography_over_time,
+)
+from eeglab_models.interpreting.truth import (
+    auc_inside,
+    relevant_channels,
+    score_against_truth,
+    score_topography,
+    share_inside,
+    source_topographies,
+)
+
+__all__ = [
+    "ProbeScore",
+    "area_under",
+    "attention_maps",
+    "attribute",
+    "auc_inside",
+    "cka",
+    "cka_matrix",
+    "deletion_curve",
+    "entropy",
+    "global_kernels",
+    "head_similarity",
+    "insertion_curve",
+    "marginal",
+    "mean_distance",
+    "occlude_bands",
+    "randomise",
+    "receptive_field",
+    "record_attention",
+    "relevant_channels",
+    "rollout",
+    "score_against_truth",
+    "score_topography",
+    "share_inside",
+    "similarity_to_randomised",
+    "source_topographies",
+    "spatial_filters",
+    "spatial_patterns",
+    "topography_over_time",
+    "variance_shares",
+]

@@ -1,0 +1,190 @@
+"""How learning rate, weight decay and momentum change in the course of training.
+
+Every schedule is a function of the number of the step, counted from 0, and of the number of steps, and has no
+memory: training that goes on after an interruption needs no state of it.
+"""
+
+import difflib
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["SCHEDULES", "constant", "cosine", "linear", "one_cycle", "value_at", "warmup_cosine"]
+
+
+def constant(step: int, n_steps: int, value: float) -> float:
+    """Keep one value.
+
+    Parameters
+    ----------
+    step, n_steps : int
+        Number of the step, and of all steps.
+    value : float
+        The value.
+
+    Returns
+    -------
+    value : float
+        The same.
+    """
+    return value
+
+
+def linear(step: int, n_steps: int, start: float, end: float) -> float:
+    """Go from one value to another in a straight line.
+
+    Parameters
+    ----------
+    step, n_steps : int
+        Number of the step, and of all steps.
+    start, end : float
+        Values of the first and of the last step.
+
+    Returns
+    -------
+    value : float
+        Value of the step.
+    """
+    return start + (end - start) * share_done(step, n_steps - 1)
+
+
+def cosine(step: int, n_steps: int, start: float, end: float, span: float = 1.0) -> float:
+    """Go from one value to another along half a cosine, slowly at both ends.
+
+    Parameters
+    ----------
+    step, n_steps : int
+        Number of the step, and of all steps.
+    start, end : float
+        Values of the first step, and at the end of the half cosine.
+    span : float
+        Length of the half cosine, in trainings. CodeBrain's is 4: it trains for 10 epochs along a cosine of
+        40.
+
+    Returns
+    -------
+    value : float
+        Value of the step.
+    """
+    return bend(start, end, share_done(step, span * (n_steps - 1)))
+
+
+def warmup_cosine(
+    step: int, n_steps: int, peak: float, end: float = 0.0, start: float = 0.0, share: float = 0.1
+) -> float:
+    """Rise in a straight line, then fall along half a cosine.
+
+    Parameters
+    ----------
+    step, n_steps : int
+        Number of the step, and of all steps.
+    peak : float
+        Highest value, reached by the last step of the rise.
+    end : float
+        Value of the last step.
+    start : float
+        Where the rise begins, one step before the first one; so no step is lost to a rate of zero.
+    share : float
+        Share of the steps in which the value rises.
+
+    Returns
+    -------
+    value : float
+        Value of the step.
+    """
+    n_warm = round(share * n_steps)
+    if step < n_warm:
+        return start + (peak - start) * (step + 1) / n_warm
+    return bend(peak, end, share_done(step - n_warm, n_steps - 1 - n_warm))
+
+
+def one_cycle(step: int, n_steps: int, start: float, peak: float, end: float, share: float = 0.2) -> float:
+    """Go to a peak and on to an end, each along half a cosine.
+
+    For the learning rate the peak is its highest value. Published recipes that use torch's ``OneCycleLR``
+    also cycle AdamW's first beta by default, from 0.95 to 0.85 and back.
+
+    Parameters
+    ----------
+    step, n_steps : int
+        Number of the step, and of all steps.
+    start, peak, end : float
+        Values of the first step, after `share` of the steps, and of the last step.
+    share : float
+        Share of the steps on the way to the peak.
+
+    Returns
+    -------
+    value : float
+        Value of the step.
+
+    References
+    ----------
+    Smith and Topin (2019), Super-convergence; with half cosines, as in torch's ``OneCycleLR``.
+    """
+    turn = share * n_steps - 1
+    if step <= turn:
+        return bend(start, peak, share_done(step, turn))
+    return bend(peak, end, share_done(step - turn, n_steps - 1 - turn))
+
+
+SCHEDULES = {function.__name__: function for function in (constant, linear, cosine, warmup_cosine, one_cycle)}
+
+
+def value_at(schedule: Any, step: int, n_steps: int) -> float:
+    """Look up the value of a schedule that is written as plain values.
+
+    Parameters
+    ----------
+    schedule : float or mapping
+        A number stays what it is. A mapping names one of `SCHEDULES` and gives its arguments:
+        ``{"schedule": "warmup_cosine", "peak": 1e-3, "share": 0.1}``.
+    step, n_steps : int
+        Number of the step, and of all steps.
+
+    Returns
+    -------
+    value : float
+        Value of the step.
+
+    Raises
+    ------
+    ValueError
+        If there is no such schedule, or if its arguments are not those that it has.
+    """
+    if not isinstance(schedule, Mapping):
+        if isinstance(schedule, bool) or not isinstance(schedule, int | float):
+            raise ValueError(
+                "A schedule is a number or a mapping such as {schedule: warmup_cosine, peak: 0.001}, got "
+                f"{schedule!r}."
+            )
+        return float(schedule)
+    arguments = dict(schedule)
+    name = arguments.pop("schedule", None)
+    if name not in SCHEDULES:
+        near = difflib.get_close_matches(str(name), SCHEDULES, n=1, cutoff=0.0)[0]
+        raise ValueError(
+            f"There is no schedule {name!r}. Did you mean {near!r}? There are: {', '.join(SCHEDULES)}."
+        )
+    known = dict(list(inspect.signature(SCHEDULES[name]).parameters.items())[2:])
+    missing = [key for key, kind in known.items() if kind.default is kind.empty and key not in arguments]
+    if missing or set(arguments) - set(known):
+        raise ValueError(
+            f"The schedule {name!r} has the arguments {', '.join(known)}, got "
+            f"{', '.join(arguments) or 'none'}. Correct or add what differs."
+        )
+    for key, value in arguments.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{key} of the schedule {name!r} should be a number, got {value!r}.")
+    return float(SCHEDULES[name](step, n_steps, **arguments))
+
+
+def share_done(step: float, n_steps: float) -> float:
+    """Share of a stretch that is done; a stretch without length is done."""
+    return min(step / n_steps, 1.0) if n_steps > 0 else 1.0
+
+
+def bend(start: float, end: float, share: float) -> float:
+    """Go from start to end along half a cosine."""
+    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * share))
