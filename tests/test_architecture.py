@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "eeglab_models"
 
 # A unit may import units of earlier lines, never of its own or a later one.
 LAYERS = [
-    {"models.fourier"},
+    {"models.fourier", "yaml_files"},
     {
         *("models.attention", "models.channels", "models.checkpoints", "models.contract"),
         *("models.filterbank", "models.patching", "models.regularization"),

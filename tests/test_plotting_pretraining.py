@@ -62,6 +62,14 @@ def test_courses_have_a_bar_of_the_same_colour_and_one_level():
     assert line.get_color() == thin.get_color()
 
 
+def test_a_logarithmic_scale_holds_for_all_courses():
+    course = pd.DataFrame({"spread": [1e-5, 1.0]})
+
+    figure = plot_courses({"EEGPT": course, "EEGDINO": course}, "share", "Monitors", log=True)
+
+    assert [ax.get_yscale() for ax in figure.axes] == ["log", "log"]
+
+
 def test_codes_are_drawn_as_falling_shares():
     ax = plot_codes({"temporal": np.array([1, 0, 3])}, "Codes").axes[0]
 

@@ -24,7 +24,9 @@ Maps = xr.DataArray | Mapping[str, xr.DataArray]
 CONTROLS = (("o", None), ("s", "0.45"), ("D", "0.75"))
 
 
-def plot_attention(attention: Maps, title: str) -> Figure:
+def plot_attention(
+    attention: Maps, title: str, *, label: str = "attention weight", center: float | None = None
+) -> Figure:
     """Draw whom every token looks at.
 
     Parameters
@@ -34,6 +36,10 @@ def plot_attention(attention: Maps, title: str) -> Figure:
         side.
     title : str
         Title of the figure.
+    label : str
+        What the numbers are.
+    center : float or None
+        Number that is white between two colours. None shades from zero.
 
     Returns
     -------
@@ -41,7 +47,7 @@ def plot_attention(attention: Maps, title: str) -> Figure:
         Who looks downwards, who is looked at to the right; tokens of one channel share a label.
     """
     panels = as_panels(attention, "query", "key")
-    norm, extend = choose_shades(panels, None)
+    norm, extend = choose_shades(panels, center)
     n_rows = min(max(panel.sizes["query"] for panel in panels.values()), 30)
     figure, axes = plt.subplots(
         1,
@@ -51,13 +57,13 @@ def plot_attention(attention: Maps, title: str) -> Figure:
         layout="constrained",
     )
     for ax, (name, panel) in zip(axes[0], panels.items(), strict=True):
-        image = ax.imshow(panel, aspect="auto", cmap="Reds", norm=norm, interpolation="nearest")
+        image = ax.imshow(panel, aspect="auto", cmap=colors_for(center), norm=norm, interpolation="nearest")
         for axis, tokens in ((ax.xaxis, "key"), (ax.yaxis, "query")):
             axis.set_ticks(*label_groups(panel, tokens), fontsize=6)
         ax.tick_params(axis="x", rotation=90)
         ax.set(xlabel="looked at", title=name)
     axes[0, 0].set_ylabel("looking")
-    figure.colorbar(image, ax=axes, label="attention weight", extend=extend)
+    figure.colorbar(image, ax=axes, label=label, extend=extend)
     figure.suptitle(title)
     return figure
 
@@ -106,8 +112,7 @@ def plot_channels_by_time(
         time = panel["time"].values
         step = float(time[1] - time[0]) if len(time) > 1 else 1.0
         edges = np.append(time - step / 2, time[-1] + step / 2)
-        shades = "Reds" if center is None else "RdBu_r"
-        image = ax.pcolormesh(edges, rows, panel.values, cmap=shades, norm=norm)
+        image = ax.pcolormesh(edges, rows, panel.values, cmap=colors_for(center), norm=norm)
         for moment in window or ():
             ax.axvline(moment, color="black", linestyle="--", linewidth=1)
         ax.set(xlabel="time (s)", xlim=edges[[0, -1]], title=name)
@@ -165,7 +170,7 @@ def plot_head_maps(
             place_electrodes(panel["channel"].values.tolist()),
             axes=ax,
             show=False,
-            cmap="Reds" if center is None else "RdBu_r",
+            cmap=colors_for(center),
             cnorm=norm,
             contours=0,
             extrapolate="local",
@@ -277,3 +282,8 @@ def choose_shades(panels: Mapping[str, xr.DataArray], center: float | None) -> t
     below, above = values.min() < norm.vmin, values.max() > norm.vmax
     ends = {(True, True): "both", (True, False): "min", (False, True): "max"}
     return norm, ends.get((below, above), "neither")
+
+
+def colors_for(center: float | None) -> str:
+    """Choose two colours around a centre, one without."""
+    return "Reds" if center is None else "RdBu_r"

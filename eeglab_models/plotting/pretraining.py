@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from eeglab_models.plotting.style import BASELINE_COLOR, color_of
 
@@ -111,6 +112,7 @@ def plot_courses(
     bars: Mapping[str, pd.DataFrame] | None = None,
     level: float | None = None,
     level_name: str = "knows nothing",
+    log: bool = False,
 ) -> Figure:
     """Draw numbers over the steps of trainings.
 
@@ -128,6 +130,8 @@ def plot_courses(
         A number to compare with, a grey line in all panels.
     level_name : str
         What that number is.
+    log : bool
+        Logarithmic scale, for positive numbers.
 
     Returns
     -------
@@ -152,9 +156,12 @@ def plot_courses(
                 ax.plot(own.index, own, color=color, linewidth=0.8, marker=".", markersize=3)
         ax.set_title(name, fontsize=9)
         ax.set_xlabel("step")
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         # Below the panel: lines may be anywhere in it.
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), fontsize=7, frameon=False)
     axes[0, 0].set_ylabel(label)
+    if log:
+        axes[0, 0].set_yscale("log")
     figure.suptitle(title)
     sns.despine(figure)
     return figure

@@ -15,7 +15,6 @@ import difflib
 import importlib
 import inspect
 import json
-import re
 import types
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,13 +24,13 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pandas as pd
 import torch
-import yaml
 from accelerate import PartialState
 from torch import nn
 
 from eeglab_models.models.base import SIGNAL_ARGUMENTS, EEGModel
 from eeglab_models.pretraining.data import Data
 from eeglab_models.pretraining.settings import FREE, Settings
+from eeglab_models.yaml_files import read_yaml
 
 __all__ = ["OBJECTIVES", "Configuration", "ready_configurations", "read_configuration"]
 
@@ -262,40 +261,6 @@ def find(source: str | Path) -> Path:
     near = difflib.get_close_matches(str(source), known, n=1)
     hint = f"Did you mean {near[0]}?" if near else f"Those that come along are {', '.join(known)}."
     raise FileNotFoundError(f"There is no configuration {source}. {hint}")
-
-
-class Loader(yaml.SafeLoader):
-    """YAML in which ``1e-4`` is a number and no key comes twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Refuse a key that is written twice, of which the first would be lost."""
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"{key.value!r} is there twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a mapping of plain values from a YAML file."""
-    try:
-        # A SafeLoader underneath: plain values only.
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ValueError(f"{path}{where}: {error.problem}. Correct the YAML there.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} should hold 'name: value' pairs, got {type(content).__name__}.")
-    return content
 
 
 def find_classes(objective: str) -> tuple[Any, type[EEGModel]]:
