@@ -28,9 +28,12 @@ def test_there_are_notebooks():
     assert [path.stem for path in NOTEBOOKS] == [
         "00_quickstart",
         "10_patching",
+        "20_embeddings",
         "30_pretrained_weights",
         "40_probing",
         "50_fine_tuning",
+        "60_attention",
+        "70_pretraining",
         "80_experiments",
         "experiment",
     ]

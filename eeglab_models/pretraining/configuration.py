@@ -100,12 +100,8 @@ class Configuration:
             torch.manual_seed(self.training.get("seed", 0))
             if self.objective == "TFDualTokenizer":
                 return objective(n_chans=len(names), n_times=n_times, **self.arguments)
-            encoder = model(
-                chs_info=[{"ch_name": name} for name in names],
-                n_times=n_times,
-                sfreq=model.contract.sfreq,
-                **ENCODERS[model.__name__],
-                **name_layers(model, self.encoder),
+            encoder = self.build_encoder(
+                chs_info=[{"ch_name": name} for name in names], n_times=n_times, sfreq=model.contract.sfreq
             )
             if self.objective != "CodePrediction":
                 return objective(encoder, **self.arguments)
@@ -113,6 +109,22 @@ class Configuration:
 
             tokenizer = TFDualTokenizer.from_pretrained(self.tokenizer)
             return objective(encoder, tokenizer, **self.arguments)
+
+    def build_encoder(self, **signal: Any) -> EEGModel:
+        """Build the encoder on its own, with random weights.
+
+        Parameters
+        ----------
+        **signal
+            Signal arguments of its constructor, as `Windows.signal_for` gives them.
+
+        Returns
+        -------
+        encoder : EEGModel
+            Of the size that the configuration states.
+        """
+        _, model = find_classes(self.objective)
+        return model(**ENCODERS[model.__name__] | signal | name_layers(model, self.encoder))
 
     def settings(self, n_windows: int) -> Settings:
         """Make the settings, epochs counted in steps.
