@@ -1,29 +1,42 @@
 """The checkpoints that come with the repository."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 import torch
 
-from eeglab_models import FBLightConvNet
+from eeglab_models import EEGDINO, EEGPT, CodeBrain, FBLightConvNet
 from eeglab_models.models.checkpoints import shipped_checkpoint
 
+README = Path(__file__).parents[1] / "data" / "README.md"
 
-def test_a_shipped_checkpoint_loads_whole_and_is_the_one_of_its_card():
-    folder = shipped_checkpoint("fblightconvnet-simulated")
 
-    model, report = FBLightConvNet.from_pretrained(folder, return_report=True)
+SHIPPED = {
+    "codebrain-toy": CodeBrain,
+    "eegdino-toy": EEGDINO,
+    "eegpt-toy": EEGPT,
+    "fblightconvnet-simulated": FBLightConvNet,
+}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_checkpoint_loads_whole_and_is_the_one_of_its_card(name):
+    folder = shipped_checkpoint(name)
+
+    model, report = SHIPPED[name].from_pretrained(folder, return_report=True)
 
     assert (report.new, report.ignored) == ((), ())
     assert f"`{report.fingerprint}`" in (folder / "README.md").read_text()
-    assert model(torch.randn(1, 22, 1000)).shape == (1, 2)
+    assert len(model.eval()(torch.randn(1, 22, model.n_times))) == 1
 
 
-def test_shipped_checkpoints_are_those_of_the_data_readme():
-    folder = shipped_checkpoint("fblightconvnet-simulated")
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_checkpoints_are_small_and_those_of_the_data_readme(name):
+    weights = (shipped_checkpoint(name) / "model.safetensors").read_bytes()
 
-    assert digest in (folder.parents[1] / "README.md").read_text()
+    assert hashlib.sha256(weights).hexdigest() in README.read_text()
+    assert len(weights) <= 4_000_000
 
 
 def test_a_misspelt_checkpoint_is_answered_with_the_nearest_name():

@@ -83,12 +83,19 @@ def test_the_first_channel_is_on_top(by_time):
 
 def test_shades_are_white_in_the_center_and_one_scale_serves_all_panels(by_time):
     figure = plot_channels_by_time(
-        {"one": by_time, "other": 10 * by_time}, label="ratio", title="When", center=1
+        {"one": by_time, "other": 10 * by_time - 1}, label="change", title="When", center=1
     )
 
     limits = [ax.collections[0].get_clim() for ax in figure.axes[:2]]
     assert limits[0] == limits[1]
     assert sum(limits[0]) / 2 == pytest.approx(1)
+
+
+def test_shades_of_ratios_do_not_reach_below_zero(by_time):
+    figure = plot_channels_by_time(by_time, label="ratio", title="When", center=1)
+
+    assert figure.axes[0].collections[0].get_clim() == (0, 2)
+    assert figure.axes[0].collections[0].colorbar.extend == "max"
 
 
 def test_one_large_value_does_not_hide_the_others():

@@ -64,9 +64,8 @@ def main() -> None:
     rows, histories = [], {}
     for name in NAMES:
         for seed in options.seeds:
-            configuration = with_seed(name, seed)
-            histories[name, seed] = configuration.run(RUNS / f"{name}-{seed}", progress=False)
-            rows += probe(name, configuration, "pretrained", seed, options.arithmetic)
+            histories[name, seed] = train(name, seed)
+            rows += probe(name, with_seed(name, seed), "pretrained", seed, options.arithmetic)
         for seed in options.random_seeds:
             rows += probe(name, with_seed(name, seed), "random", seed, options.arithmetic)
     table = pd.DataFrame(rows, columns=["name", "kind", "seed", "task", "subject", "accuracy"])
@@ -78,14 +77,22 @@ def main() -> None:
 
 
 def with_seed(name: str, seed: int) -> Configuration:
-    """Read a ready configuration and give it a seed; CodeBrain's tokenizer is trained first."""
+    """Read a ready configuration and give it a seed, and the tokenizer of this seed."""
     configuration = read_configuration(name)
     configuration = replace(configuration, training=configuration.training | {"seed": seed})
     if configuration.tokenizer is None:
         return configuration
-    folder = RUNS / f"codebrain-tokenizer-toy-{seed}"
-    with_seed("codebrain-tokenizer-toy", seed).run(folder, progress=False)
-    return replace(configuration, tokenizer=str(folder / "encoder"))
+    return replace(configuration, tokenizer=str(RUNS / f"codebrain-tokenizer-toy-{seed}" / "encoder"))
+
+
+def train(name: str, seed: int) -> pd.DataFrame:
+    """Run a configuration, unless it was run before; CodeBrain's tokenizer comes first."""
+    folder, configuration = RUNS / f"{name}-{seed}", with_seed(name, seed)
+    if (folder / "encoder").is_dir():
+        return pd.read_csv(folder / "metrics.csv")
+    if configuration.tokenizer is not None:
+        train("codebrain-tokenizer-toy", seed)
+    return configuration.run(folder, progress=False)
 
 
 def probe(

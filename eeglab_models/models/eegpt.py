@@ -471,8 +471,10 @@ class FeedForward(nn.Module):
     def forward(self, tokens: Tokens) -> Tokens:
         """Refine the tokens; the shape stays."""
         hidden = self.fc1(tokens)  # (n_moments, n_tokens, hidden_dim)
-        # The widest activations of all: cheaper to compute again than to keep.
-        return checkpoint(self.refine, hidden, use_reentrant=False)  # (n_moments, n_tokens, embed_dim)
+        if self.training:
+            # The widest activations of all: cheaper to compute again than to keep.
+            return checkpoint(self.refine, hidden, use_reentrant=False)  # (n_moments, n_tokens, embed_dim)
+        return self.refine(hidden)  # (n_moments, n_tokens, embed_dim)
 
     def refine(self, hidden: Float[Tensor, "n_moments n_tokens hidden_dim"]) -> Tokens:
         """Return from the hidden layer."""

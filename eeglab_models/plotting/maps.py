@@ -278,6 +278,8 @@ def choose_shades(panels: Mapping[str, xr.DataArray], center: float | None) -> t
         norm = Normalize(0.0, float(np.quantile(values, 0.995)) or 1.0)
     else:
         reach = float(np.quantile(np.abs(values - center), 0.995)) or 1.0
+        if center > 0 and values.min() >= 0:
+            reach = min(reach, center)  # shares and ratios end at zero
         norm = Normalize(center - reach, center + reach)
     below, above = values.min() < norm.vmin, values.max() > norm.vmax
     ends = {(True, True): "both", (True, False): "min", (False, True): "max"}
