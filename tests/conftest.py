@@ -1,12 +1,15 @@
 """Shared fixtures; shape annotations of the package are enforced while testing."""
 
 import os
+import sys
 
 # Read when the libraries are imported: no test may reach a network, or a second thread pool.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("MOABB_DOWNLOAD_PROVIDER", "upstream")
+# Figures need no screen.
+os.environ.setdefault("MPLBACKEND", "agg")
 
 from jaxtyping import install_import_hook
 
@@ -20,3 +23,11 @@ import torch  # noqa: E402
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    # Most tests draw nothing, and importing matplotlib would cost them a second.
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")

@@ -1,5 +1,6 @@
 """A small objective that has everything the loop must get right, and windows for it."""
 
+import small_models
 import torch
 from torch import nn
 
@@ -31,33 +32,14 @@ CODEBRAIN = {
     "n_chans": 3,
     "n_times": 120,
     "patch_size": 30,
-    "res_channels": 6,
-    "skip_channels": 5,
-    "out_channels": 7,
-    "num_res_layers": 2,
-    "s4_lmax": 12,
-    "conv_out_chans": 10,
-    "proj_kernel_size": 9,
-    "proj_padding": 4,
-    "pos_kernel": (3, 3),
+    **small_models.CODEBRAIN,
     "drop_prob": 0.0,
     "spectral_dropout": 0.0,
     "codebook_size_t": 8,
     "codebook_size_f": 8,
     "pretrain_mode": True,
 }
-EEGPT_SIZES = {
-    "n_outputs": 2,
-    "n_chans": 7,
-    "n_times": 96,
-    "patch_size": 16,
-    "patch_stride": None,
-    "embed_num": 2,
-    "embed_dim": 12,
-    "depth": 2,
-    "num_heads": 3,
-    "chan_proj_type": "none",
-}
+EEGPT_SIZES = {"n_outputs": 2, **small_models.EEGPT}
 EEGDINO_SIZES = {
     "n_outputs": 2,
     "n_chans": 6,

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import small_models
 import torch
 from torch import nn
 
@@ -10,18 +11,7 @@ from eeglab_models.models.eegpt import EEGPT, EEGPT_CHANNELS
 from eeglab_models.pretraining.alignment import MaskedAlignment, locate, log_spectrum, spread
 from eeglab_models.pretraining.rotary import Predictor, Reconstructor, RotaryAttention, TimeEmbed, rotate
 
-SMALL = {
-    "n_chans": 7,
-    "n_times": 96,
-    "patch_size": 16,
-    "patch_stride": None,
-    "embed_num": 2,
-    "embed_dim": 12,
-    "depth": 2,
-    "num_heads": 3,
-    "chan_proj_type": "none",
-    "return_encoder_output": True,
-}
+SMALL = {**small_models.EEGPT, "return_encoder_output": True}
 PUBLISHED = SMALL | {
     "n_chans": 58,
     "n_times": 1024,

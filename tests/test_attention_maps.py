@@ -7,6 +7,7 @@ from functools import partial
 import mne
 import numpy as np
 import pytest
+import small_models
 import torch
 import xarray as xr
 
@@ -38,15 +39,7 @@ EEGDINO_SMALL = {
 }
 CODEBRAIN_SMALL = {
     "patch_size": 20,
-    "res_channels": 6,
-    "skip_channels": 5,
-    "out_channels": 7,
-    "num_res_layers": 2,
-    "s4_lmax": 12,
-    "conv_out_chans": 10,
-    "proj_kernel_size": 9,
-    "proj_padding": 4,
-    "pos_kernel": (3, 3),
+    **small_models.CODEBRAIN,
     "codebook_size_t": 3,
     "codebook_size_f": 3,
 }

@@ -2,7 +2,9 @@
 
 import math
 
+import pretraining_stubs
 import pytest
+import small_models
 import torch
 import torch.nn.functional as F
 
@@ -11,33 +13,15 @@ from eeglab_models.pretraining.code_prediction import CodePrediction, check_code
 from eeglab_models.pretraining.codebook import describe_codes
 from eeglab_models.pretraining.tokenizer import TFDualTokenizer
 
-N_CODES = 8
-TOKENIZER = {
-    "n_chans": 3,
-    "n_times": 150,
-    "patch_size": 30,
-    "embed_dim": 12,
-    "n_layers": 1,
-    "n_heads": 3,
-    "n_decoder_layers": 1,
-    "conv_stride": 10,
-    "n_codes": N_CODES,
-    "code_dim": 4,
-}
+TOKENIZER = {**pretraining_stubs.TOKENIZER, "n_times": 150}
+N_CODES = TOKENIZER["n_codes"]
 ENCODER = {
     "n_outputs": 2,
     "n_chans": 3,
     "n_times": 150,
     "patch_size": 30,
-    "res_channels": 6,
-    "skip_channels": 5,
-    "out_channels": 7,
-    "num_res_layers": 2,
+    **small_models.CODEBRAIN,
     "s4_lmax": 15,
-    "conv_out_chans": 10,
-    "proj_kernel_size": 9,
-    "proj_padding": 4,
-    "pos_kernel": (3, 3),
     "drop_prob": 0.0,
     "spectral_dropout": 0.0,
     "codebook_size_t": N_CODES,

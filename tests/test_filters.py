@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import small_models
 import torch
 
 from eeglab_models import EEGDINO, EEGPT, CodeBrain, FBLightConvNet
@@ -14,15 +15,7 @@ CHANNELS = [{"ch_name": name} for name in ("C3", "Cz", "C4")]
 SIGNAL = {"n_outputs": 2, "chs_info": CHANNELS, "n_times": 80, "sfreq": 20.0}
 CODEBRAIN_SMALL = {
     "patch_size": 20,
-    "res_channels": 6,
-    "skip_channels": 5,
-    "out_channels": 7,
-    "num_res_layers": 2,
-    "s4_lmax": 12,
-    "conv_out_chans": 10,
-    "proj_kernel_size": 9,
-    "proj_padding": 4,
-    "pos_kernel": (3, 3),
+    **small_models.CODEBRAIN,
     "codebook_size_t": 3,
     "codebook_size_f": 3,
 }

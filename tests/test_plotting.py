@@ -9,14 +9,6 @@ import pytest
 from eeglab_models import plotting
 from eeglab_models.signals.windows import Windows
 
-matplotlib.use("agg")
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    matplotlib.pyplot.close("all")
-
 
 @pytest.fixture
 def windows():

@@ -1,6 +1,5 @@
 """Figures of features show what they are told to show."""
 
-import matplotlib
 import mne
 import numpy as np
 import pandas as pd
@@ -16,14 +15,6 @@ from eeglab_models.plotting.features import (
     plot_variance_shares,
 )
 from eeglab_models.plotting.style import MODEL_COLORS
-
-matplotlib.use("agg")
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    matplotlib.pyplot.close("all")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Figures of maps show what they are told to show."""
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,15 +13,7 @@ from eeglab_models.plotting.maps import (
 )
 from eeglab_models.plotting.style import MODEL_COLORS
 
-matplotlib.use("agg")
-
 CHANNELS = ["C3", "Cz", "C4", "Pz"]
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    matplotlib.pyplot.close("all")
 
 
 @pytest.fixture

@@ -14,14 +14,6 @@ from eeglab_models.plotting.pretraining import (
     plot_neighbours,
 )
 
-matplotlib.use("agg")
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    matplotlib.pyplot.close("all")
-
 
 def test_masks_of_any_length_share_channels_and_time():
     masks = {"wide": np.zeros((3, 2), dtype=int), "narrow": np.ones((3, 5), dtype=int)}

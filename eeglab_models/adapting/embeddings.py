@@ -31,7 +31,7 @@ from eeglab_models.adapting.cache import (
     fill_rows,
     keep_features,
 )
-from eeglab_models.models.base import EEGModel
+from eeglab_models.models.base import EEGModel, evaluating
 from eeglab_models.models.codebrain import CodeBrain
 from eeglab_models.models.eegdino import EEGDINO
 from eeglab_models.models.eegpt import EEGPT
@@ -248,15 +248,13 @@ def describe(
 @contextmanager
 def frozen(model: EEGModel, device: str) -> Iterator[None]:
     """Put a model in evaluation mode on a device; afterwards it is as it was, module by module."""
-    modes = [(module, module.training) for module in model.modules()]
     home = next(model.parameters()).device
-    try:
-        model.eval().to(device)
-        yield
-    finally:
-        model.to(home)
-        for module, training in modes:
-            module.training = training
+    with evaluating(model):
+        try:
+            model.to(device)
+            yield
+        finally:
+            model.to(home)
 
 
 @contextmanager

@@ -19,10 +19,9 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from eeglab_models.interpreting.scores import evaluating
 from eeglab_models.interpreting.tokens import Signals, Tokens, join_summary
 from eeglab_models.models.attention import Attend, AttendNearby
-from eeglab_models.models.base import EEGModel
+from eeglab_models.models.base import EEGModel, evaluating
 from eeglab_models.models.channels import ChannelIds
 from eeglab_models.models.codebrain import CodeBrain
 from eeglab_models.models.eegdino import EEGDINO

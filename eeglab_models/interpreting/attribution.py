@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 from scipy.fft import dct, idct
 from torch import Tensor, nn
 
-from eeglab_models.interpreting.scores import Score, Target, evaluating
+from eeglab_models.interpreting.scores import Score, Target
+from eeglab_models.models.base import evaluating
 from eeglab_models.signals.windows import Windows
 
 __all__ = ["METHODS", "attribute", "occlude_bands"]

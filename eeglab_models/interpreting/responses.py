@@ -17,9 +17,8 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
-from eeglab_models.interpreting.scores import evaluating
 from eeglab_models.interpreting.tokens import Signals, Tokens, summary_names
-from eeglab_models.models.base import EEGModel
+from eeglab_models.models.base import EEGModel, evaluating
 from eeglab_models.models.channels import ChannelIds
 from eeglab_models.models.codebrain import CodeBrain
 from eeglab_models.models.eegpt import EEGPT

@@ -12,7 +12,8 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from eeglab_models.interpreting.attribution import attribute, number_patches
-from eeglab_models.interpreting.scores import Score, Target, evaluating
+from eeglab_models.interpreting.scores import Score, Target
+from eeglab_models.models.base import evaluating
 from eeglab_models.signals.windows import Windows
 
 __all__ = [

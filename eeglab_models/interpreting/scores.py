@@ -10,7 +10,6 @@ Shapes use these names throughout:
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from eeglab_models.models.base import EEGModel
+from eeglab_models.models.base import EEGModel, evaluating
 from eeglab_models.models.eegdino import EEGDINO
 from eeglab_models.models.eegpt import EEGPT
 from eeglab_models.signals.preparation import check_prepared
@@ -213,21 +212,3 @@ def number_targets(
             f"{', '.join(map(repr, sorted(unknown, key=str)))}."
         )
     return np.array([order[name] if isinstance(name, str) else name for name in targets], dtype=np.int64)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model in evaluation mode; afterwards, also after an error, every module is as it was.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Any module.
-    """
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -2,7 +2,8 @@
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -197,12 +198,8 @@ class EEGModel(nn.Module, HubMixin):
             For a classifier (1, n_outputs). Of several outputs, the first one's.
         """
         parameter = next(self.parameters())
-        training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             output = self(torch.zeros(self.input_shape, dtype=parameter.dtype, device=parameter.device))
-        finally:
-            self.train(training)
         if isinstance(output, dict):
             output = output["features"]
         return tuple(output[0].shape if isinstance(output, tuple) else output.shape)
@@ -339,6 +336,24 @@ class EEGModel(nn.Module, HubMixin):
             `missing_keys` and `unexpected_keys`.
         """
         return super().load_state_dict(self.translate_state_dict(state_dict), strict=strict, assign=assign)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model in evaluation mode; afterwards, also after an error, every module is as it was.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Any module.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def read_channel(channel: Mapping[str, Any]) -> dict[str, Any]:
