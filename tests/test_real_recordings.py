@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from eeglab_models import EEGDINO, EEGPT, CodeBrain, FBLightConvNet, prepare
+from eeglab_models import EEGDINO, EEGPT, CodeBrain, FBLightConvNet, load_windows, prepare
+from eeglab_models.signals.arithmetic import load_arithmetic
 
 SHARED = Path(os.environ.get("MNE_DATA", "nowhere")).parent
 MOTOR_IMAGERY = SHARED / "mne_data/MNE-eegbci-data/files/eegmmidb/1.0.0/S001/S001R04.edf"
@@ -145,3 +146,14 @@ def test_a_wrong_unit_is_refused(arithmetic, factor, mistake):
 
     with pytest.raises(ValueError, match=mistake):
         prepare(raw, build("EEGPT", ["C3", "C4"]), events=[])
+
+
+def test_rest_and_arithmetic_are_a_minute_each_of_every_person():
+    windows = load_arithmetic(ARITHMETIC.parent, seconds=5.0)
+
+    counts = windows.metadata.assign(label=windows.labels).groupby(["subject", "label"]).size()
+    assert set(counts) == {12}
+    assert {"rest", "task"} == set(windows.labels)
+    assert windows.data.shape[2] == 5 * windows.sfreq
+    rest = load_windows(mne.io.read_raw_edf(ARITHMETIC.parent / "Subject00_1.edf"), events=[], tmax=5.0)
+    np.testing.assert_array_equal(windows.data[:12], rest.data[-12:])

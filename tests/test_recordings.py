@@ -6,6 +6,7 @@ import pytest
 from moabb.datasets.fake import FakeDataset
 
 from eeglab_models import FBLightConvNet
+from eeglab_models.signals.arithmetic import load_arithmetic
 from eeglab_models.signals.recordings import load_windows
 from eeglab_models.signals.simulation import SimulatedMotorImagery
 
@@ -225,3 +226,8 @@ def test_windows_beyond_the_end_are_counted(raw):
 
     assert len(windows) == 2
     assert "1 left out: marked bad, or beyond the end." in windows.report["windows"]
+
+
+def test_a_folder_without_arithmetic_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no recordings named like Subject00_1.edf"):
+        load_arithmetic(tmp_path)

@@ -21,7 +21,7 @@ from eeglab_models.models.base import EEGModel
 from eeglab_models.models.report import fingerprint
 from eeglab_models.pretraining import read_configuration
 from eeglab_models.pretraining.configuration import Configuration, find_classes
-from eeglab_models.signals.recordings import concatenate
+from eeglab_models.signals.arithmetic import load_arithmetic
 
 HERE, RUNS = Path(__file__).parent, Path("outputs/pretraining")
 NAMES = ("codebrain-toy", "eegpt-toy", "eegdino-toy")
@@ -127,7 +127,7 @@ def probe(
                 )
                 rows.append((name, kind, seed, f"{task}, {way}", str(one), accuracy))
     if arithmetic:
-        windows = rest_and_task(arithmetic)
+        windows = load_arithmetic(arithmetic, seconds=4.0)
         features, person = describe(windows), windows.metadata["subject"].to_numpy()
         for one in np.unique(person):
             test = person == one
@@ -135,18 +135,6 @@ def probe(
             accuracy = fitted.score(features[test], windows.labels[test])
             rows.append((name, kind, seed, "arithmetic, next subject", one, accuracy))
     return rows
-
-
-def rest_and_task(folder: str) -> Windows:
-    """Load the last minute of rest and the minute of arithmetic of every person, in windows of 4 s."""
-    recordings = []
-    for path in sorted(Path(folder).glob("*_?.edf")):
-        own = load_windows(mne.io.read_raw_edf(path), events=[], tmax=4.0)
-        own = own[np.arange(len(own))[-15:]]
-        kind = "rest" if path.stem.endswith("_1") else "task"
-        metadata = pd.DataFrame({"subject": [path.stem[:-2]] * len(own)})
-        recordings.append(replace(own, labels=np.full(len(own), kind), metadata=metadata))
-    return concatenate(recordings)
 
 
 def save(name: str, configuration: Configuration, history: pd.DataFrame, table: pd.DataFrame) -> None:
