@@ -454,3 +454,15 @@ def test_a_missing_piece_of_a_filter_is_named(model, tmp_path):
 
     with pytest.raises(ValueError, match=r"missing: .*sgconv\.kernel_list\.1 \(8, 12, 2\)"):
         CodeBrain.from_pretrained(tmp_path)
+
+
+def test_filtering_a_long_sequence_again_changes_no_gradient(model, x, monkeypatch):
+    gradients = []
+    for n_tokens_kept in (0, 10**9):
+        monkeypatch.setattr("eeglab_models.models.codebrain.N_TOKENS_KEPT", n_tokens_kept)
+        model.zero_grad()
+        torch.manual_seed(3)  # of dropout, which has to be the same when it is drawn again
+        model.train()(x).square().sum().backward()
+        gradients.append([value.grad.clone() for value in model.parameters() if value.grad is not None])
+
+    torch.testing.assert_close(gradients[0], gradients[1])

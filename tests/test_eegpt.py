@@ -14,6 +14,7 @@ from eeglab_models.models.eegpt import (
     EEGPT_19_CHANNELS,
     EEGPT_CHANNELS,
     EncoderLayer,
+    FeedForward,
     MaxNormLinear,
     PatchEmbed,
     PatchNormEmbed,
@@ -352,3 +353,13 @@ def test_options_that_make_no_model_are_refused(change, message):
 def test_layers_instead_of_classes_are_refused():
     with pytest.raises(TypeError, match="norm_layer must be a class, got a layer of LayerNorm"):
         EEGPT(**SMALL, norm_layer=nn.LayerNorm(12))
+
+
+def test_computing_hidden_activations_again_changes_no_gradient():
+    layer, tokens, gradients = FeedForward(12, 20, drop_prob=0.0), torch.randn(3, 5, 12), []
+    for training in (True, False):
+        layer.zero_grad()
+        layer.train(training)(tokens).square().sum().backward()
+        gradients.append([value.grad.clone() for value in layer.parameters()])
+
+    torch.testing.assert_close(gradients[0], gradients[1])
