@@ -6,7 +6,7 @@ import torch
 from typer.testing import CliRunner
 
 from eeglab_models.__main__ import app
-from eeglab_models.models.eegpt import EEGPT
+from eeglab_models.models.eegpt import EEGPT, PatchNormEmbed
 from eeglab_models.pretraining.batches import TensorWindows
 from eeglab_models.pretraining.configuration import read_configuration, ready_configurations
 from eeglab_models.pretraining.data import JoinedWindows
@@ -191,12 +191,20 @@ def test_toy_encoders_are_small_enough_to_ship(name):
         ("data:", "data: 3\nother:", "no part 'other'"),
         ("embed_dim: 8", "embed_dim: 8, embed_dim: 9", "'embed_dim' is there twice. Correct the YAML"),
         ("embed_dim: 8", "embed_dim: !!python/name:os.system", "Correct the YAML there"),
+        ("embed_dim: 8", "patch_module: PatchNorm", "patch_module of EEGPT should be the name of a layer"),
+        ("embed_dim: 8", "embed_dim: ReLU", "embed_dim of EEGPT should be a whole number, got 'ReLU'"),
         ("encoder:", "encoder: [1", "line"),
     ],
 )
 def test_a_wrong_configuration_is_refused_with_the_nearest_right_word(read, old, new, message):
     with pytest.raises(ValueError, match=message.replace("(", r"\(")):
         read(SMALL.replace(old, new, 1))
+
+
+def test_layers_go_by_their_names(read):
+    objective = read(SMALL.replace("embed_dim: 8", "embed_dim: 8, patch_module: PatchNormEmbed")).build()
+
+    assert isinstance(objective.student.patch_embed, PatchNormEmbed)
 
 
 @pytest.mark.parametrize(

@@ -311,39 +311,39 @@ def read_arguments(cls: Any, values: Any, taken: Collection[str], what: str) -> 
     kinds = get_type_hints(cls.__init__)
     known = [name for name in inspect.signature(cls).parameters if name not in taken]
     check_names(values, known, f"{what} has no argument")
-    layers = layers_of(cls) if isinstance(cls, type) and issubclass(cls, EEGModel) else {}
-    return {
-        name: value
-        if isinstance(value, str) and value in layers
-        else coerce(f"{name} of {what}", value, kinds[name])
-        for name, value in values.items()
-    }
+    layers = layers_of(cls) if issubclass(cls, EEGModel) else {}
+    return {name: coerce(f"{name} of {what}", value, kinds[name], layers) for name, value in values.items()}
 
 
-def coerce(name: str, value: Any, kind: Any) -> Any:
+def coerce(name: str, value: Any, kind: Any, layers: Collection[str]) -> Any:
     """Bring a value to an annotated type where nothing is lost by it; lists become tuples."""
     kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
     value = to_tuple(value)
     if type(value) is int and float in kinds and int not in kinds:
         return float(value)
-    if not any(fits(value, one) for one in kinds):
-        raise ValueError(f"{name} should be {' or '.join(map(describe, kinds))}, got {value!r}.")
+    if not any(fits(value, one, layers) for one in kinds):
+        expected = " or ".join(describe(one, layers) for one in kinds)
+        raise ValueError(f"{name} should be {expected}, got {value!r}.")
     return value
 
 
-def fits(value: Any, kind: Any) -> bool:
-    """Tell whether a value of a file is of an annotated type."""
+def fits(value: Any, kind: Any, layers: Collection[str]) -> bool:
+    """Tell whether a value of a file is of an annotated type; classes go by their names."""
     if get_origin(kind) is Literal:
         return value in get_args(kind)
+    if get_origin(kind) is type:
+        return isinstance(value, str) and value in layers
     if type(value) in KINDS:
         return type(value) is kind
     return isinstance(value, get_origin(kind) or kind)
 
 
-def describe(kind: Any) -> str:
+def describe(kind: Any, layers: Collection[str]) -> str:
     """Name an annotated type in words."""
     if get_origin(kind) is Literal:
         return " or ".join(map(repr, get_args(kind)))
+    if get_origin(kind) is type:
+        return f"the name of a layer ({', '.join(sorted(layers))})"
     return KINDS.get(
         kind, "a list" if issubclass(get_origin(kind) or kind, Sequence) else "'name: value' pairs"
     )
