@@ -78,12 +78,22 @@ def convert(
 
 @app.command()
 def prefetch(
-    folder: Annotated[Path, typer.Option(help="Folder to fill; nothing goes elsewhere.")] = Path("kit"),
+    folder: Annotated[Path, typer.Option(help="Folder to fill; only pip caches elsewhere.")] = Path("kit"),
     weights: Annotated[list[str] | None, typer.Option(help="USER/MODEL[@REVISION]; repeatable.")] = None,
     datasets: Annotated[list[str] | None, typer.Option(help="NAME[:1,2,3]; repeatable.")] = None,
+    workshop: Annotated[
+        bool, typer.Option("--workshop", help="Add this repository, wheels, and install.py for laptops.")
+    ] = False,
+    platform: Annotated[
+        list[str] | None,
+        typer.Option(help="Wheels for which computers, as win_amd64; repeatable. [default: this one]"),
+    ] = None,
+    python_version: Annotated[
+        str | None, typer.Option(help="Of the other computers, as 3.12. [default: that of this one]")
+    ] = None,
     check: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Verify this folder instead.")] = None,
 ) -> None:
-    """Fill a folder with weights and recordings for use without a network."""
+    """Fill a folder with weights, recordings and wheels for use without a network."""
     from rich.console import Console
     from rich.table import Table
 
@@ -97,13 +107,26 @@ def prefetch(
             problems = [str(error)]
         console.print("\n".join(problems) or f"{check} is complete.")
         raise typer.Exit(bool(problems))
-    if not weights and not datasets:
-        raise typer.BadParameter("Name what to fetch: --weights USER/MODEL, --datasets NAME:1,2.")
-    items = kit.prefetch(folder, weights or [], datasets or [])
+    if not weights and not datasets and not workshop:
+        raise typer.BadParameter("Name what to fetch: --workshop, --weights USER/MODEL, --datasets NAME:1,2.")
+    if platform and not workshop:
+        raise typer.BadParameter("--platform says which wheels to fetch: add --workshop.")
+    if python_version and not platform:
+        raise typer.BadParameter("--python-version is that of other computers: name them with --platform.")
+    items = kit.prefetch(
+        folder,
+        weights or [],
+        datasets or [],
+        workshop=workshop,
+        platforms=platform or [kit.HERE],
+        python_version=python_version,
+    )
     table = Table("item", "status", "commit", "MB", title=str(folder))
     for item in items:
         table.add_row(item.name, item.status, item.commit[:7], f"{item.n_bytes / 1e6:.1f}")
     console.print(table)
+    if workshop:
+        console.print(f"To set a laptop up, copy the folder there: python {folder / 'install.py'}")
     console.print(f"To use it, source {folder / 'activate.sh'} or set, before Python starts:")
     for name, value in kit.settings(folder).items():
         console.print(f"  {name}={value}")

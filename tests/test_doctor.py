@@ -1,12 +1,14 @@
 """The doctor finds what is broken and says what to do."""
 
+import importlib.metadata
+import socket
 import sys
 
 import pytest
 from typer.testing import CliRunner
 
 from eeglab_models.__main__ import app
-from eeglab_models.experiments import doctor
+from eeglab_models.experiments import doctor, kit
 from eeglab_models.experiments.doctor import Finding
 
 
@@ -102,8 +104,148 @@ def test_offline_without_weights_is_a_warning(monkeypatch, tmp_path):
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for name in ("MNE_DATA", "HF_HOME"):
+        monkeypatch.delenv(name, raising=False)
 
     finding = doctor.check_weights()
 
     assert finding.status == "warning"
     assert "prefetch" in finding.remedy
+
+
+def test_versions_other_than_the_pinned_ones_are_listed(monkeypatch, tmp_path):
+    installed = {"one": "1.0+cpu", "two": "2.0", **{f"more{number}": "1.0" for number in range(7)}}
+
+    def version(name):
+        if name not in installed:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(doctor, "CONSTRAINTS", tmp_path / "constraints.txt")
+    doctor.CONSTRAINTS.write_text("# Pins\none==1.0\ntwo==2.0\nthree==3.0\n")
+    same = doctor.check_versions()
+    doctor.CONSTRAINTS.write_text("one==1.0\ntwo==2.1\n" + "".join(f"more{i}==2\n" for i in range(7)))
+    other = doctor.check_versions()
+
+    assert (same.status, same.found) == ("ok", "2 packages as in constraints.txt")
+    assert other.status == "warning"
+    assert other.found.startswith("two 2.0 instead of 2.1, more0 1.0 instead of 2, ")
+    assert other.found.endswith(" and 2 more")
+
+
+def test_without_constraints_versions_are_not_compared(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "CONSTRAINTS", tmp_path / "constraints.txt")
+
+    assert doctor.check_versions().found.startswith("not compared")
+
+
+@pytest.mark.parametrize(
+    ("total", "free", "status", "remedy"),
+    [
+        (8e9, 6e9, "ok", ""),
+        (8e9, 1e9, "warning", "Close other"),
+        (3.9e9, 3e9, "warning", "Open one notebook"),
+    ],
+)
+def test_a_small_memory_is_another_warning_than_a_full_one(monkeypatch, total, free, status, remedy):
+    import psutil
+
+    memory = type("Memory", (), {"total": total, "available": free})
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+
+    finding = doctor.check_memory()
+
+    assert finding.status == status
+    assert finding.remedy.startswith(remedy)
+
+
+def test_a_folder_that_cannot_be_written_to_is_broken(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    fine = doctor.check_working_folder()
+
+    def refuse(dir):  # noqa: A002
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(doctor.tempfile, "TemporaryFile", refuse)
+    closed = doctor.check_working_folder()
+
+    assert (fine.status, fine.found) == ("ok", str(tmp_path))
+    assert (closed.status, closed.found) == ("broken", f"{tmp_path} cannot be written to (Permission denied)")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def activated(monkeypatch, tmp_path):
+    """A kit in use, by another spelling of its name."""
+    kit.prefetch(tmp_path / "kit")
+    (tmp_path / "link").symlink_to(tmp_path / "kit")
+    for name, value in kit.settings(tmp_path / "kit").items():
+        monkeypatch.setenv(name, value.replace("/kit/", "/link/"))
+    return tmp_path / "kit"
+
+
+def test_a_kit_in_use_is_whole(activated):
+    finding = doctor.check_kit()
+
+    assert (finding.status, finding.found) == ("ok", f"{activated} is complete")
+
+
+def test_a_kit_without_weights_is_meant_so(activated, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(activated / "huggingface" / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+    finding = doctor.check_weights()
+
+    assert finding.status == "ok"
+    assert finding.found.endswith("the kit brings none")
+
+
+def test_a_kit_that_lacks_a_file_is_a_warning(activated):
+    files = {"mne_data/lost.edf": {"size": 1, "sha256": ""}}
+    kit.write_manifest(activated, [kit.Item("Own:1", files=files)])
+
+    finding = doctor.check_kit()
+
+    assert finding.status == "warning"
+    assert finding.found == f"{activated}: Own:1: mne_data/lost.edf is missing."
+    assert f"prefetch --check {activated}" in finding.remedy
+
+
+def test_a_kit_that_is_used_in_part_is_a_warning(activated, monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.delenv("MNE_DATA")
+
+    finding = doctor.check_kit()
+
+    assert finding.status == "warning"
+    assert finding.found == f"{activated}, but HF_HUB_OFFLINE, MNE_DATA not set to it"
+    assert "activate.sh" in finding.remedy
+
+
+def test_no_kit_is_fine(monkeypatch, tmp_path):
+    monkeypatch.setenv("MNE_DATA", str(tmp_path))
+    monkeypatch.delenv("HF_HOME", raising=False)
+
+    assert doctor.check_kit().found == "none in use"
+
+
+def test_a_taken_port_is_a_warning(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(doctor, "PORT", server.getsockname()[1])
+        taken = doctor.check_port()
+    free = doctor.check_port()
+
+    assert (taken.status, free.status) == ("warning", "ok")
+
+
+def test_a_missing_browser_is_a_warning(monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: "/usr/bin/chrome" if name == "chrome" else None)
+    there = doctor.check_browser()
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    missing = doctor.check_browser()
+
+    assert (there.status, there.found) == ("ok", "/usr/bin/chrome")
+    assert missing.status == "warning"

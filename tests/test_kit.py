@@ -12,10 +12,12 @@ import pytest
 from hub_server import Hub, Repository
 from references.cases import CASES
 from references.compare import build
+from small_wheels import commit, make_index, make_repository, make_wheel, use_index
 from typer.testing import CliRunner
 
 from eeglab_models.__main__ import app
-from eeglab_models.experiments import kit
+from eeglab_models.experiments import install, kit
+from eeglab_models.experiments.wheels import own_version
 from eeglab_models.signals.recordings import load_windows
 
 
@@ -189,6 +191,140 @@ def test_asking_for_nothing_is_an_error(folder):
     assert not folder.exists()
 
 
+def test_windows_gets_the_same_settings(folder):
+    kit.prefetch(folder)
+
+    lines = (folder / "activate.bat").read_bytes().decode().split("\r\n")
+
+    there = [line.replace("%~dp0.", str(folder)) for line in lines if line.startswith("set ")]
+    assert there == [f'set "{name}={value}"' for name, value in kit.settings(folder).items()]
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch):
+    """Wheels of a tiny project, and its clone in place of this one."""
+    monkeypatch.setattr(kit, "ROOT", make_repository(tmp_path / "clone"))
+    use_index(monkeypatch, tmp_path / "index")
+    return make_index(tmp_path / "index")
+
+
+HERE = f"wheels:this computer:{own_version()}"
+WINDOWS = f"wheels:win_amd64:{own_version()}"
+
+
+def test_a_workshop_gets_the_repository_an_installer_and_pinned_wheels(folder, index):
+    items = kit.prefetch(folder, workshop=True)
+
+    assert states(items) == {"repository": "fetched", "install.py": "fetched", HERE: "fetched"}
+    assert (folder / "install.py").read_bytes() == Path(install.__file__).read_bytes()
+    listed = {
+        file for item in json.loads((folder / "manifest.json").read_text())["items"] for file in item["files"]
+    }
+    assert listed >= {"eeglab_models.zip", "install.py", "wheels/small-1.0-py3-none-any.whl"}
+    assert "wheels/small-1.1-py3-none-any.whl" not in listed
+    assert kit.check(folder) == []
+
+
+def test_a_second_run_needs_neither_index_nor_git_archive(folder, index):
+    kit.prefetch(folder, workshop=True)
+    shutil.rmtree(index)
+
+    assert set(states(kit.prefetch(folder, workshop=True)).values()) == {"present"}
+
+
+def test_a_damaged_wheel_is_named_and_fetched_again(folder, index):
+    kit.prefetch(folder, workshop=True)
+    wheel = folder / "wheels" / "small-1.0-py3-none-any.whl"
+    wheel.write_bytes(wheel.read_bytes()[:-1] + b"?")
+
+    assert kit.check(folder) == [f"{HERE}: wheels/{wheel.name} was altered: its SHA-256 differs."]
+    assert states(kit.prefetch(folder, workshop=True))[HERE] == "fetched"
+    assert kit.check(folder) == []
+
+
+def test_a_wheel_that_the_manifest_does_not_name_is_found_and_removed(folder, index):
+    kit.prefetch(folder, workshop=True)
+    make_wheel(folder / "wheels", "foreign")
+
+    assert kit.check(folder) == ["wheels/foreign-1.0-py3-none-any.whl is not in the manifest."]
+    kit.prefetch(folder, workshop=True)
+    assert kit.check(folder) == []
+
+
+def test_a_platform_without_wheels_stops_nothing(folder, index):
+    make_wheel(index, "bigger", "2.0", tag="py3-none-win_amd64")
+    commit(kit.ROOT, constraints_txt="bigger==2.0\n")
+
+    items = kit.prefetch(folder, workshop=True, platforms=["macosx_14_0_arm64", "Mars", "win_amd64"])
+
+    assert [item.status for item in items] == ["fetched", "fetched", "failed", "failed", "fetched"]
+    mac, mars = kit.check(folder)
+    assert f"There is no wheel for macosx_14_0_arm64 and Python {own_version()} of bigger." in mac
+    assert "pip knows no platform 'Mars'" in mars
+
+
+def test_other_pins_need_other_wheels(folder, index):
+    kit.prefetch(folder, workshop=True, platforms=["this computer", "win_amd64"])
+    commit(kit.ROOT, constraints_txt="small==1.1\n")
+
+    items = kit.prefetch(folder, workshop=True)
+
+    assert states(items) == {"repository": "fetched", "install.py": "present", HERE: "fetched"}
+    assert {path.name for path in folder.glob("wheels/small-*")} == {"small-1.1-py3-none-any.whl"}
+    assert kit.check(folder) == [
+        f"{WINDOWS} was not fetched: Its wheels are those of other pins. Prefetch them again."
+    ]
+
+
+def test_what_is_not_committed_is_not_in_the_kit(folder, index):
+    (kit.ROOT / "constraints.txt").write_text("small==1.1\n")
+
+    kit.prefetch(folder, workshop=True)
+
+    assert (folder / "wheels" / "small-1.0-py3-none-any.whl").exists()
+
+
+def test_a_workshop_needs_a_clone(folder, index):
+    shutil.rmtree(kit.ROOT / ".git")
+
+    (item,) = kit.prefetch(folder, workshop=True)
+
+    assert item.status == "failed"
+    assert item.problem.endswith(
+        "is no clone. Prefetch for a workshop from a clone of the repository, with git installed."
+    )
+
+
+def test_a_git_that_fails_is_quoted(folder, index):
+    (kit.ROOT / ".git" / "HEAD").write_text("ref: refs/heads/nothing\n")
+
+    (item,) = kit.prefetch(folder, workshop=True)
+
+    assert item.problem.startswith("git failed (fatal: ")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--platform", "win_amd64", "--datasets", "Own"],
+        ["--workshop", "--python-version", "3.12"],
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(folder, options):
+    assert CliRunner().invoke(app, ["prefetch", "--folder", str(folder), *options]).exit_code == 2
+    assert not folder.exists()
+
+
+def test_the_command_fetches_wheels_and_says_how_to_use_them(folder, index):
+    command = ["prefetch", "--workshop", "--platform", "win_amd64", "--folder", str(folder)]
+
+    result = CliRunner().invoke(app, command)
+
+    assert result.exit_code == 0, result.output
+    assert WINDOWS in result.output
+    assert f"python {folder}/install.py" in result.output
+
+
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory):
     """Fill a kit from a Hub twice, stop the Hub, and load from the kit; each in a fresh process."""
@@ -223,6 +359,9 @@ def workshop(tmp_path_factory):
         "from eeglab_models import EEGDINO as M; print(M.from_pretrained('lab/model', revision='v1').n_chans)"
     )
     loaded = run("-c", load, environment=environment | kit.settings(place / "kit"))
+    # Files in place of links, as a stick holds them.
+    shutil.copytree(place / "kit", place / "stick")
+    copied = run("-c", load, environment=environment | kit.settings(place / "stick"))
     outside = [path for name in ("home", "cwd") for path in (place / name).rglob("*")]
     return {
         "commit": commit,
@@ -231,6 +370,7 @@ def workshop(tmp_path_factory):
         "second": second,
         "requests": requests,
         "loaded": loaded,
+        "copied": copied,
         "outside": outside,
         "kit": place / "kit",
     }
@@ -253,8 +393,9 @@ def test_prefetch_asks_the_hub_for_nothing_twice(workshop):
 
 
 def test_prefetched_weights_load_without_a_hub(workshop):
-    assert workshop["loaded"].returncode == 0, workshop["loaded"].stderr
-    assert workshop["loaded"].stdout.strip() == "3"
+    for loaded in (workshop["loaded"], workshop["copied"]):
+        assert loaded.returncode == 0, loaded.stderr
+        assert loaded.stdout.strip() == "3"
 
 
 def test_prefetch_writes_nothing_outside_its_folder(workshop):

@@ -3,18 +3,27 @@
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["CHECKS", "Finding", "diagnose"]
+__all__ = ["Finding", "diagnose"]
 
 OK, WARNING, BROKEN = "ok", "warning", "broken"
 # A kernel and the recordings of one small data set.
 DISK_LOW, DISK_EMPTY = 5e9, 2e8
+# A notebook and a browser.
+MEMORY_SMALL, MEMORY_LOW = 4e9, 2e9
+# Where JupyterLab listens.
+PORT = 8888
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 SMALL_MATRIX, N_PRODUCTS = 384, 10
 
 
@@ -89,6 +98,30 @@ def check_packages() -> Finding:
     return Finding("packages", OK, "all there, in versions that fit")
 
 
+def check_versions() -> Finding:
+    """Compare what is installed with the exact set that was tested."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from packaging.version import Version
+
+    if not CONSTRAINTS.is_file():
+        return Finding("versions", OK, f"not compared: there is no {CONSTRAINTS}")
+    lines = CONSTRAINTS.read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if "==" in line)
+    installed = {}
+    for name in pins:
+        with suppress(PackageNotFoundError):
+            # The build of a version, as +cpu, may differ.
+            installed[name] = Version(version(name)).public
+    different = [name for name in installed if Version(installed[name]) != Version(pins[name])]
+    if different:
+        found = ", ".join(f"{name} {installed[name]} instead of {pins[name]}" for name in different[:6])
+        more = f" and {len(different) - 6} more" if len(different) > 6 else ""
+        remedy = f"Results may differ from those shown: pip install -e '.[notebooks]' -c {CONSTRAINTS}"
+        return Finding("versions", WARNING, found + more, remedy)
+    return Finding("versions", OK, f"{len(installed)} packages as in constraints.txt")
+
+
 def check_torch() -> Finding:
     """Look at torch's build and its threads."""
     import torch
@@ -150,12 +183,15 @@ def check_accelerator() -> Finding:
 
 
 def check_memory() -> Finding:
-    """Look at the memory that is free."""
+    """Look at the memory that there is, and at what is free."""
     import psutil
 
-    free = psutil.virtual_memory().available
-    found = f"{free / 1e9:.1f} GB free"
-    if free < 2e9:
+    memory = psutil.virtual_memory()
+    found = f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free"
+    if memory.total < MEMORY_SMALL:
+        remedy = "Open one notebook at a time, and shut its kernel down before the next."
+        return Finding("memory", WARNING, found, remedy)
+    if memory.available < MEMORY_LOW:
         return Finding("memory", WARNING, found, "Close other programs: a notebook needs up to 2 GB.")
     return Finding("memory", OK, found)
 
@@ -171,6 +207,42 @@ def check_disk() -> Finding:
     if free[least] < DISK_LOW:
         return Finding("disk", WARNING, found, "Free some space before downloading recordings or weights.")
     return Finding("disk", OK, found)
+
+
+def check_working_folder() -> Finding:
+    """Try to write where executed notebooks go."""
+    folder = Path.cwd()
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        remedy = "Change to a folder of your own: notebooks could not be saved here."
+        return Finding("working folder", BROKEN, f"{folder} cannot be written to ({error.strerror})", remedy)
+    return Finding("working folder", OK, str(folder))
+
+
+def check_kit() -> Finding:
+    """Look for a kit in use, whether it is in use as a whole, and whether it is whole."""
+    from eeglab_models.experiments import install
+
+    folder = kit_in_use()
+    if folder is None:
+        return Finding("kit", OK, "none in use")
+    # As paths, because one folder has many spellings; other values are equal as paths, too.
+    unset = [
+        name
+        for name, value in install.settings(folder).items()
+        if Path(os.environ.get(name, "")).resolve() != Path(value).resolve()
+    ]
+    if unset:
+        remedy = f"In this terminal: source {folder / 'activate.sh'} (Windows: call activate.bat)."
+        return Finding("kit", WARNING, f"{folder}, but {', '.join(unset)} not set to it", remedy)
+    problems = install.check(folder)
+    if problems:
+        remedy = f"Copy the kit again, or see all: eeglab-models prefetch --check {folder}"
+        more = f" And {len(problems) - 1} more." if len(problems) > 1 else ""
+        return Finding("kit", WARNING, f"{folder}: {problems[0]}{more}", remedy)
+    return Finding("kit", OK, f"{folder} is complete")
 
 
 def check_recordings() -> Finding:
@@ -197,6 +269,8 @@ def check_weights() -> Finding:
     folder = cache_folder()
     models = sorted(path.name[8:].replace("--", "/") for path in folder.glob("models--*"))
     found = f"{len(models)} models in {folder}" + (", offline" if constants.HF_HUB_OFFLINE else "")
+    if constants.HF_HUB_OFFLINE and not models and kit_in_use():
+        return Finding("weights", OK, f"{found}: the kit brings none")
     if constants.HF_HUB_OFFLINE and not models:
         remedy = "Unset HF_HUB_OFFLINE to download weights, or fill a kit: eeglab-models prefetch."
         return Finding("weights", WARNING, f"{found}: none can be loaded by name", remedy)
@@ -239,6 +313,27 @@ def check_kernel() -> Finding:
     return Finding("kernel", OK, f"'python3' answers after {time.perf_counter() - start:.1f} s")
 
 
+def check_port() -> Finding:
+    """Look whether JupyterLab's usual address is free."""
+    with socket.socket() as place:
+        # A firewall may swallow the question.
+        place.settimeout(1)
+        taken = place.connect_ex(("127.0.0.1", PORT)) == 0
+    if taken:
+        remedy = "JupyterLab takes the next one: open the address that it prints. See: jupyter server list"
+        return Finding("port", WARNING, f"{PORT} is taken", remedy)
+    return Finding("port", OK, f"{PORT} is free for JupyterLab")
+
+
+def check_browser() -> Finding:
+    """Look for the browser that tests of pages run in."""
+    found = next((path for path in map(shutil.which, BROWSERS) if path), None)
+    if found is None:
+        remedy = "Only tests in a browser need it: apt install chromium, or go without."
+        return Finding("browser", WARNING, "no Chromium on the PATH", remedy)
+    return Finding("browser", OK, found)
+
+
 def count_cores() -> int:
     """Count the cores that this process may use, also inside a container."""
     from dask.system import CPU_COUNT
@@ -261,6 +356,14 @@ def cache_folder() -> Path:
     return Path(constants.HF_HUB_CACHE)
 
 
+def kit_in_use() -> Path | None:
+    """Find the kit that the variables of the environment name."""
+    from eeglab_models.experiments.install import MANIFEST
+
+    named = [Path(os.environ[name]).parent for name in ("MNE_DATA", "HF_HOME") if os.environ.get(name)]
+    return next((folder.resolve() for folder in named if (folder / MANIFEST).is_file()), None)
+
+
 def existing(folder: Path) -> Path:
     """Find the nearest folder that is there."""
     return next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
@@ -269,13 +372,18 @@ def existing(folder: Path) -> Path:
 CHECKS: dict[str, Callable[[], Finding]] = {
     "Python": check_python,
     "packages": check_packages,
+    "versions": check_versions,
     "torch": check_torch,
     "bfloat16": check_bfloat16,
     "accelerator": check_accelerator,
     "memory": check_memory,
     "disk": check_disk,
+    "working folder": check_working_folder,
+    "kit": check_kit,
     "recordings": check_recordings,
     "weights": check_weights,
     "shipped data": check_shipped_data,
     "kernel": check_kernel,
+    "port": check_port,
+    "browser": check_browser,
 }

@@ -1,70 +1,60 @@
-"""Everything a workshop needs offline, in one folder: weights, recordings, and a manifest of both.
+"""Everything a workshop needs offline, in one folder: wheels, weights, recordings, and a manifest of all.
 
 The folder holds ``huggingface`` (a cache of the Hub), ``mne_data`` (recordings, as moabb lays them out),
-``manifest.json`` (every file with its size and SHA-256) and ``activate.sh`` (the settings that use them).
+``manifest.json`` (every file with its size and SHA-256), and ``activate.sh`` and ``activate.bat`` (the
+settings that use them). For a workshop there are also ``wheels``, ``eeglab_models.zip`` (the repository) and
+``install.py``, which sets a laptop up.
 """
 
-import hashlib
-import json
 import os
 import re
+import shutil
+import subprocess
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import mne
 
+from eeglab_models.experiments import install
+from eeglab_models.experiments.install import (
+    MANIFEST,
+    PINS,
+    REPOSITORY,
+    SETTINGS,
+    WHEELS,
+    Item,
+    check,
+    damage,
+    describe,
+    read_manifest,
+    settings,
+    unlisted_wheels,
+)
 from eeglab_models.experiments.runs import write_json
+from eeglab_models.experiments.wheels import HERE, Project, fetch_wheels, own_version, read_project
 from eeglab_models.models.download import CONFIG_FILE, WEIGHTS_FILE, fetch
 from eeglab_models.signals.recordings import find_dataset
 
 __all__ = ["Item", "check", "prefetch", "settings"]
 
-MANIFEST = "manifest.json"
+ROOT = Path(__file__).parents[2]
 HUB_CACHE = "huggingface/hub"
 RECORDINGS = "mne_data"
-SETTINGS = {
-    "HF_HOME": "{kit}/huggingface",
-    "HF_HUB_OFFLINE": "1",
-    "MNE_DATA": "{kit}/mne_data",
-    "MOABB_DOWNLOAD_PROVIDER": "upstream",
-}
 
 
-@dataclass
-class Item:
-    """One thing that was asked for, and what came of it.
-
-    Attributes
-    ----------
-    name : str
-        A repository (``"user/model@revision"``) or a subject of a data set (``"PhysionetMI:1"``).
-    commit : str
-        Commit of the repository; empty for recordings.
-    files : dict
-        Size in bytes and SHA-256 of each file, by its path inside the folder.
-    problem : str
-        Why it could not be fetched; empty if it was.
-    status : str
-        ``"fetched"``, ``"present"`` or ``"failed"``.
-    """
-
-    name: str
-    commit: str = ""
-    files: dict[str, dict[str, int | str]] = field(default_factory=dict)
-    problem: str = ""
-    status: str = "present"
-
-    @property
-    def n_bytes(self) -> int:
-        """Size of all files together."""
-        return sum(file["size"] for file in self.files.values())
-
-
-def prefetch(folder: str | Path, weights: Sequence[str] = (), datasets: Sequence[str] = ()) -> list[Item]:
+def prefetch(
+    folder: str | Path,
+    weights: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    *,
+    workshop: bool = False,
+    platforms: Sequence[str] = (HERE,),
+    python_version: str | None = None,
+) -> list[Item]:
     """Fill a folder with all that is needed offline; what is there already is kept.
 
     What fails does not stop the rest; the manifest remembers it until the next run. Recordings are fetched
@@ -73,16 +63,22 @@ def prefetch(folder: str | Path, weights: Sequence[str] = (), datasets: Sequence
     Parameters
     ----------
     folder : str or pathlib.Path
-        Folder to fill; nothing is written outside it.
+        Folder to fill; nothing is written outside it, but for what pip keeps in its cache.
     weights : sequence of str
         Hub repositories, each ``"user/model"`` or ``"user/model@revision"``.
     datasets : sequence of str
         Names of moabb data sets, each with or without subjects: ``"PhysionetMI:1,2"``.
+    workshop : bool
+        Whether to add what sets a laptop up: the last commit of this repository, wheels, and ``install.py``.
+    platforms : sequence of str
+        Computers to fetch wheels for, as pip names them: ``"win_amd64"``, ``"macosx_14_0_arm64"``.
+    python_version : str or None
+        Version of Python on other computers, as ``"3.12"``; None for the version that runs now.
 
     Returns
     -------
     items : list of Item
-        What came of each repository and of each subject.
+        What came of each repository, of each subject and of each platform.
 
     Raises
     ------
@@ -94,77 +90,43 @@ def prefetch(folder: str | Path, weights: Sequence[str] = (), datasets: Sequence
     manifest = {item.name: item for item in known if not item.problem}
     (folder / RECORDINGS).mkdir(parents=True, exist_ok=True)
     write_activate(folder)
+    jobs = [*jobs_for_weights(folder, weights), *jobs_for_recordings(folder, datasets)]
+    if workshop:
+        jobs += jobs_for_workshop(folder, manifest, platforms, python_version or own_version())
     names = []
     with settings_of(folder):
-        for name, job in [*jobs_for_weights(folder, weights), *jobs_for_recordings(folder, datasets)]:
+        for name, source, job in jobs:
             names.append(name)
             problems = damage(folder, manifest[name]) if name in manifest else {}
-            if name in manifest and not problems:
+            if name in manifest and not problems and source in ("", manifest[name].commit):
                 continue
             for file in problems:
                 (folder / file).resolve().unlink(missing_ok=True)
             others = {file for item in manifest.values() if item.name != name for file in item.files}
             manifest[name] = run(folder, name, job, others)
             write_manifest(folder, manifest.values())
+    for wheel in unlisted_wheels(folder, manifest.values()):
+        wheel.unlink()
     write_manifest(folder, manifest.values())
     return [manifest[name] for name in names]
 
 
-def check(folder: str | Path) -> list[str]:
-    """Compare a folder with its manifest.
-
-    Parameters
-    ----------
-    folder : str or pathlib.Path
-        A folder that `prefetch` filled.
-
-    Returns
-    -------
-    problems : list of str
-        What is missing or altered, one sentence each; empty if all is well.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder has no manifest.
-    ValueError
-        If the manifest cannot be read.
-    """
-    folder = Path(folder).resolve()
-    problems = []
-    for item in read_manifest(folder):
-        if item.problem:
-            problems.append(f"{item.name} was not fetched: {item.problem}")
-        problems += [f"{item.name}: {file} {state}." for file, state in damage(folder, item).items()]
-    return problems
-
-
-def settings(folder: str | Path) -> dict[str, str]:
-    """Name the variables of the environment that make the libraries use a folder, without a network.
-
-    Parameters
-    ----------
-    folder : str or pathlib.Path
-        A folder that `prefetch` filled.
-
-    Returns
-    -------
-    variables : dict of str
-        Values by name. They must be set before Python starts.
-    """
-    folder = Path(folder).resolve()
-    return {name: value.format(kit=folder) for name, value in SETTINGS.items()}
-
-
 def write_activate(folder: Path) -> None:
-    """Write a script for shells that sets the variables; it asks for its own place, so a kit may move."""
+    """Write scripts for shells that set the variables; they ask for their own place, so a kit may move."""
     lines = [
         "# Use this folder without a network: source activate.sh",
         'kit="$(cd "$(dirname "${BASH_SOURCE:-$0}")" && pwd)"',
         *(f'export {name}="{value.format(kit="$kit")}"' for name, value in SETTINGS.items()),
         "unset kit",
     ]
-    (folder / "activate.sh").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "activate.sh").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    lines = [
+        "@echo off",
+        "rem Use this folder without a network: call activate.bat",
+        # %~dp0 is the folder of the script, and ends in a backslash.
+        *(f'set "{name}={value.format(kit="%~dp0.")}"' for name, value in SETTINGS.items()),
+    ]
+    (folder / "activate.bat").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\r\n")
 
 
 @contextmanager
@@ -187,17 +149,21 @@ def settings_of(folder: Path) -> Iterator[None]:
         os.environ.update(before)
 
 
+# Returns a commit, or another hash of the source, and files.
 Job = Callable[[], tuple[str, list[Path]]]
+# Name of the item, what it must have been made from ("" if anything will do), and what makes it.
+NamedJob = tuple[str, str, Job]
 
 
-def jobs_for_weights(folder: Path, weights: Iterable[str]) -> Iterator[tuple[str, Job]]:
+def jobs_for_weights(folder: Path, weights: Iterable[str]) -> Iterator[NamedJob]:
     """List what is to be done for each repository."""
     for name in weights:
         source, _, revision = name.partition("@")
-        yield f"{source}@{revision or 'main'}", partial(fetch_weights, folder, source, revision or "main")
+        job = partial(fetch_weights, folder, source, revision or "main")
+        yield f"{source}@{revision or 'main'}", "", job
 
 
-def jobs_for_recordings(folder: Path, datasets: Iterable[str]) -> Iterator[tuple[str, Job]]:
+def jobs_for_recordings(folder: Path, datasets: Iterable[str]) -> Iterator[NamedJob]:
     """List what is to be done for each subject of each data set."""
     for entry in datasets:
         name, _, listed = entry.partition(":")
@@ -205,10 +171,32 @@ def jobs_for_recordings(folder: Path, datasets: Iterable[str]) -> Iterator[tuple
             dataset = find_dataset(name)
             subjects = [int(number) for number in listed.split(",")] if listed else dataset.subject_list
         except ValueError as error:
-            yield entry, partial(refuse, error)
+            yield entry, "", partial(refuse, error)
             continue
         for subject in subjects:
-            yield f"{name}:{subject}", partial(fetch_recordings, folder, name, subject)
+            yield f"{name}:{subject}", "", partial(fetch_recordings, folder, name, subject)
+
+
+def jobs_for_workshop(
+    folder: Path, manifest: dict[str, Item], platforms: Sequence[str], python_version: str
+) -> Iterator[NamedJob]:
+    """List what is to be done for setting laptops up; wheels for other pins are no longer wanted."""
+    try:
+        commit = git("rev-parse", "HEAD").strip()
+        project = read_project(*(git("show", f"{commit}:{file}") for file in PINS))
+    except (OSError, ValueError) as error:
+        yield "workshop", "", partial(refuse, error)
+        return
+    for name, item in list(manifest.items()):
+        if name.startswith("wheels:") and item.commit != project.fingerprint:
+            problem = "Its wheels are those of other pins. Prefetch them again."
+            manifest[name] = Item(name, problem=problem, status="failed")
+    yield "repository", commit, partial(archive_repository, folder, commit)
+    installer = Path(install.__file__)
+    yield "install.py", describe(installer)["sha256"], partial(copy_installer, folder, installer)
+    for platform in platforms:
+        job = partial(fetch_platform, folder, project, platform, python_version)
+        yield f"wheels:{platform}:{python_version}", project.fingerprint, job
 
 
 def refuse(error: Exception) -> tuple[str, list[Path]]:
@@ -254,6 +242,42 @@ def fetch_recordings(folder: Path, name: str, subject: int) -> tuple[str, list[P
     return "", [p for p in paths if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
 
 
+def git(*arguments: str | Path) -> str:
+    """Ask git about the repository that this package lies in."""
+    remedy = "Prefetch for a workshop from a clone of the repository, with git installed"
+    # Without this, git would find the repository around an environment.
+    if not (ROOT / ".git").exists():
+        raise FileNotFoundError(f"{ROOT} is no clone. {remedy}.")
+    # Line ends as in the repository, whatever this computer prefers.
+    command = ["git", "-C", str(ROOT), "-c", "core.autocrlf=false", *map(str, arguments)]
+    try:
+        return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"There is no git. {remedy}.") from error
+    except subprocess.CalledProcessError as error:
+        raise ValueError(f"git failed ({' '.join(error.stderr.split())}). {remedy}.") from error
+
+
+def archive_repository(folder: Path, commit: str) -> tuple[str, list[Path]]:
+    """Pack all files of a commit."""
+    part = folder / f".{REPOSITORY}"
+    git("archive", "--format=zip", "--output", part, commit)
+    return commit, [part.replace(folder / REPOSITORY)]
+
+
+def copy_installer(folder: Path, installer: Path) -> tuple[str, list[Path]]:
+    """Copy what sets a laptop up."""
+    copy = Path(shutil.copyfile(installer, folder / installer.name))
+    return describe(copy)["sha256"], [copy]
+
+
+def fetch_platform(
+    folder: Path, project: Project, platform: str, python_version: str
+) -> tuple[str, list[Path]]:
+    """Download the wheels for one platform; return what they were chosen by, and the files."""
+    return project.fingerprint, fetch_wheels(project, folder / WHEELS, platform, python_version)
+
+
 def run(folder: Path, name: str, job: Job, others: set[str]) -> Item:
     """Do one job and describe the files that no other item has, or say why it failed."""
     try:
@@ -264,52 +288,6 @@ def run(folder: Path, name: str, job: Job, others: set[str]) -> Item:
     files = {path.relative_to(folder).as_posix(): path for path in paths}
     files = {file: describe(path) for file, path in files.items() if file not in others}
     return Item(name, commit, files, status="fetched")
-
-
-def describe(path: Path) -> dict[str, int | str]:
-    """Give a file's size and SHA-256."""
-    with path.open("rb") as file:
-        return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def damage(folder: Path, item: Item) -> dict[str, str]:
-    """Name the files of an item that are missing or altered."""
-    found = {}
-    for file, stated in item.files.items():
-        path = folder / file
-        if not path.is_file():
-            found[file] = "is missing"
-        elif path.stat().st_size != stated["size"]:
-            found[file] = f"was altered: expected {stated['size']} bytes, got {path.stat().st_size}"
-        elif describe(path) != stated:
-            found[file] = "was altered: its SHA-256 differs"
-    return found
-
-
-def read_manifest(folder: Path) -> list[Item]:
-    """Read the list of items; names of files that lead out of the folder are refused."""
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{folder} holds no {MANIFEST}. Fill it: eeglab-models prefetch --folder {folder}."
-        )
-    try:
-        items = [Item(**item) for item in json.loads(path.read_text(encoding="utf-8"))["items"]]
-        outside = [file for item in items for file in item.files if not is_inside(folder, file)]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no manifest ({error}). Delete it and prefetch again.") from error
-    if outside:
-        raise ValueError(
-            f"{path} names files outside its folder: {outside[0]}. Delete it and prefetch again."
-        )
-    return items
-
-
-def is_inside(folder: Path, file: str) -> bool:
-    """Tell whether a path, and what it links to, lies in the folder."""
-    parts = PurePosixPath(file)
-    plain = not parts.is_absolute() and ".." not in parts.parts
-    return plain and (folder / file).resolve().is_relative_to(folder)
 
 
 def write_manifest(folder: Path, items: Iterable[Item]) -> None:
