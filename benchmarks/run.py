@@ -222,13 +222,11 @@ def row(model: str, measured: str, shape: tuple[int, ...] | None, ratios: list[f
     }
 
 
-def collect(rows: Iterable[Row], write: Callable[[Row], str]) -> list[Row]:
+def collect(rows: Iterable[Row], write: Callable[[Row], str], kept: list[Row]) -> None:
     """Print every row as soon as it is known, and keep it."""
-    kept = []
     for measured in rows:
         print(write(measured), flush=True)
         kept.append(measured)
-    return kept
 
 
 def write_ratio(measured: Row) -> str:
@@ -257,24 +255,33 @@ def main() -> None:
 
     head = ["Time or memory of braindecode divided by ours: median (smallest to largest)", ""]
     head += ["| model | measure | input | ratio |", "|---|---|---|---|"]
-    print("\n".join(head))
-    ratios = collect(measure(benchmark, options.quick), write_ratio)
     between = ["", "Ours alone", "", "| model | measure | value |", "|---|---|---|"]
+    ratios: list[Row] = []
     values: list[Row] = []
-    if not options.quick:
-        print("\n".join(between))
-        values = collect(ours_alone(benchmark), write_value)
+    try:
+        print("\n".join(head))
+        collect(measure(benchmark, options.quick), write_ratio, ratios)
+        if not options.quick:
+            print("\n".join(between))
+            collect(ours_alone(benchmark), write_value, values)
+    finally:
+        # What was measured before an interruption is kept.
+        lines = [*head, *map(write_ratio, ratios), *(between if values else []), *map(write_value, values)]
+        write_results(options.output, lines, ratios, values)
 
+
+def write_results(folder: Path, lines: list[str], ratios: list[Row], values: list[Row]) -> None:
+    """Write the table, the numbers and the figure."""
     import pandas as pd
 
     from eeglab_models import plotting
 
-    options.output.mkdir(parents=True, exist_ok=True)
-    lines = [*head, *map(write_ratio, ratios), *(between if values else []), *map(write_value, values)]
-    (options.output / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (options.output / "results.json").write_text(json.dumps({"ratios": ratios, "ours": values}, indent=1))
-    shown = [r for r in ratios if r["measure"] in MODES.values()]
-    plotting.plot_ratios(pd.DataFrame(shown)).savefig(options.output / "ratios.png", dpi=150)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "results.json").write_text(json.dumps({"ratios": ratios, "ours": values}, indent=1))
+    inputs = {" x ".join(map(str, case["shape"])) for case in CASES.values()} | {"1 x 19 x 24000"}
+    shown = [r for r in ratios if r["measure"] in MODES.values() and r["input"] in inputs]
+    plotting.plot_ratios(pd.DataFrame(shown)).savefig(folder / "speed.png", dpi=150)
 
 
 if __name__ == "__main__":

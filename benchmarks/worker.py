@@ -4,6 +4,7 @@ Runs in the reference's interpreter and in ours, so it imports nothing of either
 is a line of JSON with a task and its settings; the answer is a line of JSON.
 """
 
+import contextlib
 import importlib
 import json
 import resource
@@ -119,7 +120,10 @@ def main() -> None:
     torch.set_num_threads(2)
     for line in sys.stdin:
         case = json.loads(line)
-        print(json.dumps(TASKS[case["task"]](sys.argv[1], case)), flush=True)
+        # What libraries print must not mix with the answers.
+        with contextlib.redirect_stdout(sys.stderr):
+            answer = TASKS[case["task"]](sys.argv[1], case)
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from eeglab_models.models.fblightconvnet import (
+    FEW_WINDOWS,
     FBLightConvNet,
     FilterBank,
     LightweightConv,
@@ -127,7 +128,7 @@ def test_a_new_head_of_a_model_with_recursive_filters_is_single_precision():
 def test_filtering_and_mixing_at_once_is_filtering_and_then_mixing(parameters):
     bank = FilterBank(SMALL["n_bands"], 100, parameters)
     spatial_conv = SpatialConv(bank.n_bands, 4, 6, nn.Tanh).double().eval()
-    x = torch.randn(2, 4, 200, dtype=torch.float64)
+    x = torch.randn(FEW_WINDOWS, 4, 200, dtype=torch.float64)
     plain = spatial_conv[0](bank(x))
     expected = torch.tanh(spatial_conv[1](plain)).squeeze(2)
 

@@ -39,6 +39,8 @@ __all__ = ["FBLightConvNet"]
 
 # Variances outside these limits, in squared units of the activation, count as the limit.
 LEAST_VARIANCE, LARGEST_VARIANCE = 1e-6, 1e6
+# Joining filters and weights costs as much as filtering about so many windows with one after the other.
+FEW_WINDOWS = 8
 
 
 class FBLightConvNet(EEGModel):
@@ -51,19 +53,21 @@ class FBLightConvNet(EEGModel):
 
     Parameters
     ----------
-    n_chans : int
-        Number of EEG channels.
-    n_outputs : int
-        Number of outputs; for classification the number of classes.
-    chs_info : list of dict
-        One dictionary per channel, as in ``mne.Info["chs"]``. Gives `n_chans`.
-    n_times : int
-        Samples of a window; the model reads windows of this length only. Samples that fill no last
-        patch are filtered and then left out.
-    input_window_seconds : float
-        Length of a window in seconds. With `sfreq`, gives `n_times`.
-    sfreq : float
-        Sampling frequency in Hz, for which the filters are designed; 250 Hz in the paper.
+    n_chans : int or None
+        Number of EEG channels; None takes it from `chs_info`.
+    n_outputs : int or None
+        Number of outputs; for classification the number of classes. The head needs it: None is refused.
+    chs_info : list of dict or None
+        One dictionary per channel, as in ``mne.Info["chs"]``. Gives `n_chans`; None leaves channels without
+        names.
+    n_times : int or None
+        Samples of a window; None takes them from `input_window_seconds` and `sfreq`. The model reads windows
+        of this length only. Samples that fill no last patch are filtered and then left out.
+    input_window_seconds : float or None
+        Length of a window in seconds. None takes it from `n_times` and `sfreq`.
+    sfreq : float or None
+        Sampling frequency in Hz, for which the filters are designed; 250 Hz in the paper. None takes it from
+        `n_times` and `input_window_seconds`.
     n_bands : int, None or list of tuple of float
         Number of equally wide bands between 4 and 40 Hz; None means 9 bands of 4 Hz. Or the bands
         themselves, as (lower edge, upper edge) in Hz.
@@ -73,7 +77,7 @@ class FBLightConvNet(EEGModel):
         Axis of (batch, n_filters_spat, n_patches, win_len) over which the variance is taken: 3, the
         samples of a patch. Another axis leaves no value per patch; 2 is accepted where a window has as
         many patches as a patch has samples.
-    stride_factor : int
+    stride_factor : int or None
         Has no effect; part of the published signature.
     win_len : int
         Samples of one patch.
@@ -171,7 +175,13 @@ class FBLightConvNet(EEGModel):
         self.final_layer = self.build_head()
 
     def build_head(self) -> nn.Module:
-        """Build a fresh linear classifier."""
+        """Build a fresh linear classifier.
+
+        Returns
+        -------
+        head : torch.nn.Module
+            From features, shape (batch, n_filters_spat), to logits, shape (batch, n_outputs).
+        """
         return nn.Linear(self.n_filters, self.n_outputs)
 
     def forward(
@@ -283,7 +293,7 @@ class SpatialConv(nn.Sequential):
         """Filter windows in frequency and in space."""
         conv, norm, activation = self
         # An adapter in the place of the convolution has to be called, not looked into.
-        if filter_bank.two_pass or type(conv) is not nn.Conv2d:
+        if len(x) < FEW_WINDOWS or filter_bank.two_pass or type(conv) is not nn.Conv2d:
             bands = filter_bank(x).to(conv.weight.dtype)  # (batch, n_bands, n_chans, n_times)
             maps = conv(bands)  # (batch, n_filters, 1, n_times)
         else:
