@@ -34,7 +34,7 @@ def channel_dropout(
     Returns
     -------
     variants : torch.Tensor, shape (batch, n_chans, n_times)
-        Windows with silent channels.
+        Windows in the same unit, with silent channels.
     """
     keep = torch.rand((*x.shape[:2], 1), generator=generator) >= drop_prob  # (batch, n_chans, 1)
     return x * keep.to(x.device)
@@ -82,7 +82,7 @@ def sign_flip(x: Windows, sfreq: float, *, generator: torch.Generator | None = N
     Returns
     -------
     variants : torch.Tensor, shape (batch, n_chans, n_times)
-        Windows, each as it was or times minus one.
+        Windows in the same unit, each as it was or times minus one.
     """
     signs = 2 * torch.randint(0, 2, (len(x), 1, 1), generator=generator) - 1  # (batch, 1, 1)
     return x * signs.to(x.device)

@@ -29,7 +29,13 @@ PLATEAU = {"factor": 0.6, "patience": 20, "min_lr": 1e-4}
 
 
 class ClipGradients(Callback):
-    """Shorten gradients before every step, after any scaling of half precision is undone."""
+    """Shorten gradients before every step, after any scaling of half precision is undone.
+
+    Parameters
+    ----------
+    max_norm : float or None
+        Largest norm of all gradients together; None leaves them.
+    """
 
     def __init__(self, max_norm: float | None) -> None:
         self.max_norm = max_norm
@@ -79,11 +85,23 @@ class Schedule(Callback):
             self.plateau.step(net.history[-1, "train_loss"])
 
     def state_dict(self) -> dict[str, Any]:
-        """Get all that the rest of the course depends on."""
+        """Get all that the rest of the course depends on.
+
+        Returns
+        -------
+        state : dict
+            ``"n_done"``, the steps that are done, and ``"plateau"``, the state of torch's plateau rule.
+        """
         return {"n_done": self.n_done, "plateau": self.plateau.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where a state was taken."""
+        """Go on where a state was taken.
+
+        Parameters
+        ----------
+        state : dict
+            As `state_dict` returned it.
+        """
         self.n_done = state["n_done"]
         self.plateau.load_state_dict(state["plateau"])
 
@@ -111,7 +129,15 @@ def share_of_peak(step: int, n_steps: int, n_warm: int) -> float:
 
 
 class ShowProgress(Callback):
-    """Show a bar of epochs."""
+    """Show a bar of epochs.
+
+    Parameters
+    ----------
+    n_epochs : int
+        Epochs of the whole phase.
+    visible : bool
+        Draw the bar.
+    """
 
     def __init__(self, n_epochs: int, visible: bool) -> None:
         self.n_epochs = n_epochs
@@ -180,7 +206,13 @@ class Journal(Callback):
             self.read(torch.load(path, map_location="cpu", weights_only=True))
 
     def read(self, state: dict[str, Any]) -> None:
-        """Take over what a file says; tensors of the training wait until it begins."""
+        """Take over what a file says; tensors of the training wait until it begins.
+
+        Parameters
+        ----------
+        state : dict
+            What `write` has written; its entry ``"journal"`` is taken out.
+        """
         for name, value in state.pop("journal").items():
             setattr(self, name, value)
         self.pending = state
@@ -228,7 +260,13 @@ class Journal(Callback):
             raise KeyboardInterrupt
 
     def judge(self, net: NeuralNetClassifier) -> None:
-        """Remember this epoch if none was better; of equally accurate ones the latest."""
+        """Remember this epoch if none was better; of equally accurate ones the latest.
+
+        Parameters
+        ----------
+        net : skorch.NeuralNetClassifier
+            The net that trains. Its module lists what changes, by `LearningModel.changing`.
+        """
         row = self.rows[-1]
         loss = self.monitor == "loss"
         score = -row["valid_loss"] if loss else row["valid_accuracy"]
@@ -242,7 +280,19 @@ class Journal(Callback):
             self.stopped = self.patience is not None and self.n_without >= self.patience
 
     def state(self, net: NeuralNetClassifier) -> dict[str, Any]:
-        """Collect all that the next epoch depends on."""
+        """Collect all that the next epoch depends on.
+
+        Parameters
+        ----------
+        net : skorch.NeuralNetClassifier
+            The net that trains.
+
+        Returns
+        -------
+        state : dict
+            States of the weights, the optimiser, the schedule, the scaler of half precision and the random
+            numbers.
+        """
         scaler = net.accelerator.scaler
         return {
             "weights": net.module_.changing(),
@@ -253,7 +303,13 @@ class Journal(Callback):
         }
 
     def write(self, state: dict[str, Any]) -> None:
-        """Replace the file, all at once."""
+        """Replace the file, all at once.
+
+        Parameters
+        ----------
+        state : dict
+            What is written beside the journal itself: what `state` returned, or the weights alone.
+        """
         if self.path is None:
             return
         names = ("phase", "n_epochs", "seconds", "rows", "best", "score", "n_without", "stopped")
@@ -265,13 +321,27 @@ class Journal(Callback):
         unfinished.replace(self.path)
 
     def finish(self, module: Any) -> None:
-        """Keep the final weights and the history only."""
+        """Keep the final weights and the history only.
+
+        Parameters
+        ----------
+        module : LearningModel
+            The module that has trained.
+        """
         self.phase, self.best = 3, None
         self.write({"weights": module.changing()})
 
 
 def copy_into(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
-    """Overwrite tensors by those of the same name."""
+    """Overwrite tensors by those of the same name.
+
+    Parameters
+    ----------
+    source : dict of torch.Tensor
+        Tensors by name; it may hold more of them.
+    target : dict of torch.Tensor
+        Tensors that are overwritten in place. Each needs one of its name and shape in `source`.
+    """
     for name, tensor in target.items():
         tensor.copy_(source[name])
 
@@ -285,7 +355,15 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def restore_random(state: Mapping[str, Tensor], device: torch.device) -> None:
-    """Continue the random numbers where their states were taken."""
+    """Continue the random numbers where their states were taken.
+
+    Parameters
+    ----------
+    state : dict of torch.Tensor
+        States as `Journal.state` collects them: ``"cpu"`` and, on another device, the name of its kind.
+    device : torch.device
+        Where the training runs.
+    """
     torch.set_rng_state(state["cpu"])
     if device.type != "cpu":
         getattr(torch, device.type).set_rng_state(state[device.type])

@@ -251,12 +251,17 @@ class FineTuner(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : Windows or numpy.ndarray, shape (n_windows, n_chans, n_times)
-            As for `fit`.
+            Prepared windows, or an array in their unit; with `info`, an array in microvolts.
 
         Returns
         -------
         probabilities : numpy.ndarray, shape (n_windows, n_classes)
             In the order of `classes_`.
+
+        Raises
+        ------
+        ValueError
+            If the windows do not fit the model, as in `fit`.
         """
         check_is_fitted(self, "model_")
         device = next(self.model_.parameters()).device
@@ -273,12 +278,17 @@ class FineTuner(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : Windows or numpy.ndarray, shape (n_windows, n_chans, n_times)
-            As for `fit`.
+            Prepared windows, or an array in their unit; with `info`, an array in microvolts.
 
         Returns
         -------
         labels : numpy.ndarray, shape (n_windows,)
             One of `classes_` for every window.
+
+        Raises
+        ------
+        ValueError
+            If the windows do not fit the model, as in `fit`.
         """
         best = self.predict_proba(X).argmax(axis=1)  # (n_windows,)
         return self.classes_[best]
@@ -286,7 +296,24 @@ class FineTuner(ClassifierMixin, BaseEstimator):
     def read_windows(
         self, X: Windows | Float[np.ndarray, "n_windows n_chans n_times"]
     ) -> Float[np.ndarray, "n_windows _ _"]:
-        """Get prepared windows as an array, or refuse them."""
+        """Get prepared windows as an array, or refuse them.
+
+        Parameters
+        ----------
+        X : Windows or numpy.ndarray, shape (n_windows, n_chans, n_times)
+            Prepared windows, or an array in their unit; with `info`, an array in microvolts.
+
+        Returns
+        -------
+        x : numpy.ndarray, shape (n_windows, n_chans, n_times)
+            Prepared windows in the unit of the model's contract, float32.
+
+        Raises
+        ------
+        ValueError
+            If windows were not prepared for the model, or if an array has another shape, is not finite, or
+            has amplitudes that no EEG has in the model's unit.
+        """
         model = self.model
         if isinstance(X, Windows):
             check_prepared(X, model)
@@ -317,7 +344,22 @@ class FineTuner(ClassifierMixin, BaseEstimator):
     def hold_out(
         self, targets: Int[np.ndarray, " n_windows"], groups: Any
     ) -> tuple[Int[np.ndarray, " n_fit"], Int[np.ndarray, " n_valid"] | None]:
-        """Split the training windows into those that teach and those that find the best epoch."""
+        """Split the training windows into those that teach and those that find the best epoch.
+
+        Parameters
+        ----------
+        targets : numpy.ndarray, shape (n_windows,)
+            Class of every window, from 0.
+        groups : sequence or None
+            What belongs together, one value for every window; None means that every window stands for itself.
+
+        Returns
+        -------
+        fit : numpy.ndarray, shape (n_fit,)
+            Numbers of the windows that teach.
+        valid : numpy.ndarray, shape (n_valid,), or None
+            Numbers of the windows that are held out; None if `validation` is None.
+        """
         rows = np.arange(len(targets))
         if self.validation is None:
             return rows, None
@@ -329,7 +371,20 @@ class FineTuner(ClassifierMixin, BaseEstimator):
         return next(splitter.split(rows, targets, np.asarray(groups)))
 
     def training(self, targets: Int[np.ndarray, " n_windows"], device: torch.device) -> Any:
-        """Collect what the loop needs to know."""
+        """Collect what the loop needs to know.
+
+        Parameters
+        ----------
+        targets : numpy.ndarray, shape (n_windows,)
+            Class of every window, from 0. Balanced weights of the classes are counted from them.
+        device : torch.device
+            Where to train.
+
+        Returns
+        -------
+        training : Training
+            The settings of the loop.
+        """
         from eeglab_models.adapting.training import Training
 
         weights = None
@@ -342,7 +397,13 @@ class FineTuner(ClassifierMixin, BaseEstimator):
         return Training(**same, class_weights=weights, device=device)
 
     def check_settings(self) -> None:
-        """Refuse settings that mean nothing."""
+        """Refuse settings that mean nothing.
+
+        Raises
+        ------
+        ValueError
+            If a choice is unknown, a number is out of its range, or two settings contradict each other.
+        """
         choices = {
             "regime": REGIMES,
             "schedule": ("cosine", "plateau", "constant"),
@@ -375,7 +436,24 @@ class FineTuner(ClassifierMixin, BaseEstimator):
         parts: tuple[Int[np.ndarray, " n_fit"], Int[np.ndarray, " n_valid"] | None],
         device: torch.device,
     ) -> Path | None:
-        """Name the file of this very training: another model, setting or window gives another name."""
+        """Name the file of this very training: another model, setting or window gives another name.
+
+        Parameters
+        ----------
+        x : numpy.ndarray, shape (n_windows, n_chans, n_times)
+            Prepared windows in the unit of the model's contract.
+        targets : numpy.ndarray, shape (n_windows,)
+            Class of every window, from 0.
+        parts : tuple of numpy.ndarray
+            Windows that teach and windows that are held out, as `hold_out` returns them.
+        device : torch.device
+            Where to train.
+
+        Returns
+        -------
+        path : pathlib.Path or None
+            The file, in a folder that exists then; None without `checkpoint`.
+        """
         if self.checkpoint is None:
             return None
         without = ("model", "info", "checkpoint", "progress", "device", "augment")

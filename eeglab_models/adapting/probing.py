@@ -53,8 +53,22 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         Channels and sampling frequency of arrays, which do not carry them; epochs and windows do.
     unit : {"V", "mV", "µV"}
         Unit of arrays. Most paradigms of moabb return microvolts.
-    layer, pool, channel_ids, batch_size, precision, device, cache
-        As in `extract_features`.
+    layer : str or int
+        ``"encoder"`` for the features that the head reads; a number for the output of that transformer or
+        residual block, from 0 on, or from -1 backwards; or the dotted name of any submodule.
+    pool : {"time", "mean", "none"}
+        How tokens become one row: their average over time, their average, or all of them side by side, as
+        `extract_features` explains.
+    channel_ids : sequence of int or None
+        Channels of the published weights that the data stand for, if the model takes them.
+    batch_size : int or "auto"
+        Windows per forward pass; ``"auto"`` fills one gibibyte, with 256 windows at most.
+    precision : {"auto", "float32", "bfloat16"}
+        Precision of matrix products; ``"auto"`` takes bfloat16 where it is at least 1.5 times as fast.
+    device : str
+        Device to compute on. ``"auto"`` means an accelerator if there is one.
+    cache : str, pathlib.Path or None
+        Folder to keep features in; None keeps none on disk.
     align_by : sequence of str or None
         Columns of the metadata, for instance ``("subject", "session")``: windows that agree in them are
         aligned by `align` before they are prepared. Arrays have no metadata; let moabb return epochs.
@@ -105,7 +119,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X, y
+        X, y : any
             Not looked at.
 
         Returns
@@ -147,7 +161,24 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return np.stack([self.rows[key] for key in keys])
 
     def read(self, X: Any) -> Windows:
-        """Prepare whatever comes in, unless it is prepared already."""
+        """Prepare whatever comes in, unless it is prepared already.
+
+        Parameters
+        ----------
+        X : Windows, numpy.ndarray or what `load_windows` reads
+            Windows, prepared or not; an array needs `info` and is in the unit that `unit` names.
+
+        Returns
+        -------
+        windows : Windows
+            Prepared windows, one for every window of `X`.
+
+        Raises
+        ------
+        ValueError
+            If prepared windows were to be aligned, if windows cannot be prepared, or if some would be
+            dropped.
+        """
         if isinstance(X, Windows) and X.stamp is not None:
             if self.align_by is not None:
                 raise ValueError(
@@ -170,7 +201,24 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return prepared
 
     def extract(self, windows: Windows) -> Float[np.ndarray, "n_windows n_features"]:
-        """Run the model."""
+        """Run the model.
+
+        Parameters
+        ----------
+        windows : Windows
+            Prepared windows.
+
+        Returns
+        -------
+        features : numpy.ndarray, shape (n_windows, n_features)
+            Features as `extract_features` returns them.
+
+        Raises
+        ------
+        ValueError
+            If the windows were not prepared for the model, if there is no such layer, or if a setting is
+            unknown.
+        """
         return extract_features(
             self.model,
             windows,
@@ -184,7 +232,13 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         )
 
     def describe(self) -> str:
-        """Write down all that the features of a prepared window depend on, weights included."""
+        """Write down all that the features of a prepared window depend on, weights included.
+
+        Returns
+        -------
+        description : str
+            Model, fingerprints of its tensors, arguments of its constructor, and settings of the features.
+        """
         description = describe_model(self.model, readers=True)
         weights = f"{description['fingerprint'][:16]} {description['other_tensors'][:16]}"
         settings = {name: getattr(self, name) for name in ("layer", "pool", "precision", "channel_ids")}
@@ -310,6 +364,11 @@ def probe_layers(
     -------
     scores : pandas.DataFrame
         As `score_folds` returns it, one pipeline per layer (``"layer 0"``), with a column `layer`.
+
+    Raises
+    ------
+    ValueError
+        If the windows were not prepared for the model, if there is no such layer, or if an option is unknown.
     """
     features = extract_layers(model, windows, layers, **options)
     names = {f"layer {layer}": layer for layer in features}
@@ -428,6 +487,11 @@ class EEGPTProbe(ClassifierMixin, BaseEstimator):
         -------
         probabilities : numpy.ndarray, shape (n_windows, n_classes)
             In the order of `classes_`.
+
+        Raises
+        ------
+        ValueError
+            If the number of features is no multiple of `n_patches`.
         """
         return self.probe_(self.to_tokens(X)).softmax(dim=-1).numpy()
 
@@ -443,13 +507,35 @@ class EEGPTProbe(ClassifierMixin, BaseEstimator):
         -------
         classes : numpy.ndarray, shape (n_windows,)
             One per window.
+
+        Raises
+        ------
+        ValueError
+            If the number of features is no multiple of `n_patches`.
         """
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
     def to_tokens(
         self, X: Float[np.ndarray, "n_windows n_features"]
     ) -> Float[torch.Tensor, "n_windows n_patches one n_moment_features"]:
-        """Part a row into its moments."""
+        """Part a row into its moments.
+
+        Parameters
+        ----------
+        X : numpy.ndarray, shape (n_windows, n_features)
+            Features of whole windows, moment by moment.
+
+        Returns
+        -------
+        tokens : torch.Tensor, shape (n_windows, n_patches, 1, n_moment_features)
+            The same numbers in float32; the axis of length 1 stands for EEGPT's summary tokens, which lie
+            side by side.
+
+        Raises
+        ------
+        ValueError
+            If the number of features is no multiple of `n_patches`.
+        """
         if X.shape[1] % self.n_patches:
             raise ValueError(
                 f"A probe of {self.n_patches} moments needs a multiple of it as features, got {X.shape[1]}. "

@@ -17,6 +17,7 @@ from eeglab_models.models.report import keys_of
 __all__ = ["LAYOUTS", "REGIMES", "Layout", "apply_regime", "group_parameters", "layout_of", "start_model"]
 
 REGIMES = ("head", "lora", "last_n", "full", "scratch")
+"""How much of a model learns, from its head alone to everything: `apply_regime` tells what each means."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ LAYOUTS: dict[type[EEGModel], Layout] = {
         fixed=("spectral_filtering",),
     ),
 }
+"""Layout of every model class that regimes know, by class."""
 
 
 def layout_of(model: EEGModel) -> Layout:
@@ -247,6 +249,11 @@ def group_parameters(
     -------
     groups : list of dict
         Groups for an optimiser of torch; ``"peak"`` repeats the learning rate for schedules.
+
+    Raises
+    ------
+    ValueError
+        If the class of the model has no layout.
 
     References
     ----------

@@ -152,8 +152,16 @@ def score_pipelines(
 
     Parameters
     ----------
-    pipelines, labels, cv, subjects, groups
-        As in `score_folds`.
+    pipelines : dict of (estimator, array)
+        By name, an estimator and what it reads, one entry per trial: arrays, features, epochs or windows.
+    labels : numpy.ndarray, shape (n_trials,)
+        True classes.
+    cv : sklearn cross-validator
+        How to split; the same splits for all.
+    subjects : numpy.ndarray, shape (n_trials,), or None
+        Subject of every trial: each is cross-validated alone.
+    groups : numpy.ndarray, shape (n_trials,), or None
+        What `cv` must not tear apart, as in `score_folds`.
 
     Returns
     -------

@@ -102,7 +102,18 @@ class LearningModel(nn.Module):
         self.sfreq = sfreq
 
     def train(self, mode: bool = True) -> "LearningModel":
-        """Change the mode of what learns; frozen norms keep their statistics, frozen dropout stays off."""
+        """Change the mode of what learns; frozen norms keep their statistics, frozen dropout stays off.
+
+        Parameters
+        ----------
+        mode : bool
+            Train, or evaluate.
+
+        Returns
+        -------
+        module : LearningModel
+            This module.
+        """
         self.training = mode
         self.model.eval()
         for module in self.learning:
@@ -110,14 +121,31 @@ class LearningModel(nn.Module):
         return self
 
     def forward(self, x: Float[Tensor, "batch n_chans n_times"]) -> Float[Tensor, "batch n_outputs"]:
-        """Classify windows; in training, variants of them."""
+        """Classify windows; in training, variants of them.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (batch, n_chans, n_times)
+            Prepared windows in the unit of the model's contract.
+
+        Returns
+        -------
+        logits : torch.Tensor, shape (batch, n_outputs)
+            The model's outputs.
+        """
         if self.training:
             for change in self.augment:
                 x = change(x, self.sfreq)
         return self.model(x)
 
     def changing(self) -> dict[str, Tensor]:
-        """Name the tensors that training may change: parameters that learn, and buffers."""
+        """Name the tensors that training may change: parameters that learn, and buffers.
+
+        Returns
+        -------
+        tensors : dict of torch.Tensor
+            The tensors themselves, not copies, detached from the graph, by their names in the model.
+        """
         learning = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
         return {name: value.detach() for name, value in (learning | dict(self.model.named_buffers())).items()}
 
@@ -144,7 +172,7 @@ def train(
     groups : list of dict
         What learns, as `group_parameters` returns it.
     x : torch.Tensor, shape (n_windows, n_chans, n_times)
-        Prepared windows.
+        Prepared windows in the unit of the model's contract.
     y : torch.Tensor, shape (n_windows,)
         Class of every window, from 0.
     parts : tuple of numpy.ndarray

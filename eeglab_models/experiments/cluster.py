@@ -25,14 +25,31 @@ BYTES_PER_RUN = 1.5e9
 
 
 def default_workers(n_runs: int) -> int:
-    """Choose as many workers as cores and memory allow."""
+    """Choose as many workers as cores and memory allow.
+
+    Parameters
+    ----------
+    n_runs : int
+        Runs that are to be executed: more workers than these would be idle.
+
+    Returns
+    -------
+    n_workers : int
+        At least 1.
+    """
     from distributed.system import MEMORY_LIMIT
 
     return max(1, min(count_cores(), int(MEMORY_LIMIT // BYTES_PER_RUN), n_runs))
 
 
 def count_cores() -> int:
-    """Count the cores that this process may use."""
+    """Count the cores that this process may use.
+
+    Returns
+    -------
+    n_cores : int
+        Cores, after affinity and limits of a container.
+    """
     from dask.system import CPU_COUNT
 
     return CPU_COUNT
@@ -42,7 +59,29 @@ def count_cores() -> int:
 def open_client(
     n_workers: int, threads: int, scheduler: str | None, slurm: Mapping[str, Any] | None
 ) -> Iterator["Client"]:
-    """Connect to workers: one's own, those of a scheduler, or jobs of SLURM."""
+    """Connect to workers: one's own, those of a scheduler, or jobs of SLURM.
+
+    Parameters
+    ----------
+    n_workers : int
+        Runs at a time on this machine, or jobs of SLURM; of no effect with `scheduler`.
+    threads : int
+        Threads of numerical libraries in each worker; of no effect with `scheduler`.
+    scheduler : str or None
+        Address of a scheduler that runs already; None means workers of one's own.
+    slurm : mapping or None
+        Options of the jobs, as `read_slurm` returns them; None means workers on this machine.
+
+    Yields
+    ------
+    client : distributed.Client
+        Connected as long as the block lasts.
+
+    Raises
+    ------
+    ConnectionError
+        If no scheduler answers within 10 s.
+    """
     import dask
     from distributed import Client, LocalCluster
 
@@ -101,6 +140,8 @@ def read_slurm(path: str | Path) -> dict[str, Any]:
     ------
     ValueError
         If an argument is unknown, or cores or memory are missing.
+    FileNotFoundError
+        If there is no such file.
     """
     from dask_jobqueue import SLURMCluster
     from dask_jobqueue.core import Job

@@ -29,9 +29,11 @@ from eeglab_models.yaml_files import read_yaml
 __all__ = ["BASELINES", "EVALUATIONS", "MODELS", "Grid", "notebook_parameters", "read_grid"]
 
 MODELS = ("CodeBrain", "EEGDINO", "EEGPT", "FBLightConvNet")
-# Those of `eeglab_models.adapting.baselines`.
+"""Names of the models that a grid may compare."""
 BASELINES = ("CSP + LDA", "tangent space + LR", "filter-bank CSP + LDA", "band power + LR")
+"""Names of the baselines that a grid may compare: those of `eeglab_models.adapting.baselines`."""
 EVALUATIONS = ("within_session", "cross_session", "cross_subject")
+"""What is held out for the test: trials of a session, sessions of a subject, or subjects."""
 PROBE = "probe"
 CHOICES = {
     "model": (*MODELS, *BASELINES),

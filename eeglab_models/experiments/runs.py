@@ -68,7 +68,18 @@ class Run:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def home(self, folder: Path) -> Path:
-        """Folder of this run."""
+        """Folder of this run.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            Folder of results.
+
+        Returns
+        -------
+        home : pathlib.Path
+            It need not exist yet.
+        """
         return folder / "runs" / self.id
 
 
@@ -79,9 +90,9 @@ class Limits:
     Attributes
     ----------
     seconds : float or None
-        Time from the start of the kernel.
+        Seconds from the start of the kernel; None means without limit.
     n_bytes : int or None
-        Memory of the kernel and its children.
+        Bytes of memory of the kernel and its children; None means without limit.
     n_threads : int
         Threads of numerical libraries.
     warm : bool
@@ -105,7 +116,7 @@ class Outcome:
     status : {"done", "failed", "there", "locked", "disk full"}
         ``"there"``: another process completed it; ``"locked"``: another process is at it.
     seconds : float
-        Time that it took.
+        Time that it took, in seconds.
     problem : str
         Why it failed.
     """
@@ -141,7 +152,18 @@ def code_version(notebook: Path) -> str:
 
 
 def is_done(home: Path) -> bool:
-    """Tell whether a run is complete."""
+    """Tell whether a run is complete.
+
+    Parameters
+    ----------
+    home : pathlib.Path
+        Folder of the run, as `Run.home` gives it.
+
+    Returns
+    -------
+    done : bool
+        True once the marker stands in the folder.
+    """
     return (home / DONE).is_file()
 
 

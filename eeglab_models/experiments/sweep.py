@@ -347,8 +347,8 @@ def estimate(grid: Grid, folder: str | Path, workers: int) -> float | None:
     Returns
     -------
     seconds : float or None
-        Every run is taken to last as long as done ones of the same model, regime and data set did, or else
-        as all did; None if none is done.
+        Seconds. Every run is taken to last as long as done ones of the same model, regime and data set did,
+        or else as all did; None if none is done.
     """
     folder = Path(folder)
     kinds: dict[Any, list[float]] = {}

@@ -84,7 +84,7 @@ def list_runs(console: Console, grid: Grid, n_done: int, seconds: float | None, 
     n_done : int
         Runs that are done already.
     seconds : float or None
-        Estimate for the others.
+        Estimate for the others, in seconds; None if there is none.
     n_workers : int
         Runs at a time.
     """

@@ -18,6 +18,7 @@ from eeglab_models.signals.windows import Windows
 __all__ = ["METHODS", "attribute", "occlude_bands"]
 
 METHODS = ("gradient", "integrated gradients", "occlusion")
+"""Names of the methods that `attribute` knows."""
 # Normalisation and logarithms bend scores most near silence, so that the steps of the path lie dense there.
 PATH = (0.0, 0.001, 0.01, 0.1, 1.0)
 
@@ -133,10 +134,23 @@ def occlude_bands(
 
     Parameters
     ----------
-    model, windows, target, classes, channel_ids, batch_size
-        As in `attribute`.
+    model : torch.nn.Module
+        Any model of this package, a `ProbeScore`, or a module that turns windows, shape (batch, n_chans,
+        n_times), into outputs, shape (batch, n_outputs).
+    windows : Windows
+        Prepared for this model by `prepare`.
+    target : int, str, sequence of them, or callable
+        The score: the output of a class, by number or by name; a class for every window; or a function that
+        turns the outputs of a batch into scores of shape (batch,).
     bands : sequence of (float, float)
         Lower and upper edge of every band in Hz.
+    classes : sequence of str or None
+        Names of the outputs in their order. None means those of the model if it knows them, else the labels
+        of the windows, sorted.
+    channel_ids : sequence of int or None
+        Channels of the published weights that the data stand for, if the model takes them.
+    batch_size : int
+        Windows per pass through the model, which bounds the memory.
 
     Returns
     -------

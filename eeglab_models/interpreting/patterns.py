@@ -36,8 +36,9 @@ def spatial_filters(
     ----------
     model : FBLightConvNet
         The only model that has such filters.
-    windows : Windows, torch.Tensor or None
-        Windows that name the channels; None takes the names from the model.
+    windows : Windows or torch.Tensor, shape (n_windows, n_chans, n_times), or None
+        Prepared windows, in the unit of the model's contract, that name the channels; None takes the names
+        from the model.
 
     Returns
     -------

@@ -128,8 +128,16 @@ def similarity_to_randomised(
 
     Parameters
     ----------
-    model, windows, target, method
-        As in `attribute`.
+    model : torch.nn.Module
+        Any model of this package, a `ProbeScore`, or a module that turns windows, shape (batch, n_chans,
+        n_times), into outputs, shape (batch, n_outputs).
+    windows : Windows
+        Prepared for this model by `prepare`.
+    target : int, str, sequence of them, or callable
+        The score: the output of a class, by number or by name; a class for every window; or a function that
+        turns the outputs of a batch into scores of shape (batch,).
+    method : {"gradient", "integrated gradients", "occlusion"}
+        How maps are made, as `attribute` explains.
     seed : int
         Seed of `randomise`.
     layers : sequence of str or None
@@ -200,16 +208,29 @@ def deletion_curve(
 
     Parameters
     ----------
-    model, windows, target, classes, channel_ids, batch_size
-        As in `attribute`.
+    model : torch.nn.Module
+        Any model of this package, a `ProbeScore`, or a module that turns windows, shape (batch, n_chans,
+        n_times), into outputs, shape (batch, n_outputs).
+    windows : Windows
+        Prepared for this model by `prepare`.
     attribution : xarray.DataArray, dims (window, channel, time)
         Of these windows, from `attribute`.
+    target : int, str, sequence of them, or callable
+        The score: the output of a class, by number or by name; a class for every window; or a function that
+        turns the outputs of a batch into scores of shape (batch,).
     n_steps : int
         Steps from the whole window to a flat signal.
     patch_length : float
         Length of what is removed at once, of one channel, in seconds.
     seed : int
         Seed of the random order.
+    classes : sequence of str or None
+        Names of the outputs in their order. None means those of the model if it knows them, else the labels
+        of the windows, sorted.
+    channel_ids : sequence of int or None
+        Channels of the published weights that the data stand for, if the model takes them.
+    batch_size : int
+        Windows per pass through the model, which bounds the memory.
 
     Returns
     -------
@@ -249,8 +270,29 @@ def insertion_curve(
 
     Parameters
     ----------
-    model, windows, attribution, target, n_steps, patch_length, seed, classes, channel_ids, batch_size
-        As in `deletion_curve`.
+    model : torch.nn.Module
+        Any model of this package, a `ProbeScore`, or a module that turns windows, shape (batch, n_chans,
+        n_times), into outputs, shape (batch, n_outputs).
+    windows : Windows
+        Prepared for this model by `prepare`.
+    attribution : xarray.DataArray, dims (window, channel, time)
+        Of these windows, from `attribute`.
+    target : int, str, sequence of them, or callable
+        The score: the output of a class, by number or by name; a class for every window; or a function that
+        turns the outputs of a batch into scores of shape (batch,).
+    n_steps : int
+        Steps from a flat signal to the whole window.
+    patch_length : float
+        Length of what is inserted at once, of one channel, in seconds.
+    seed : int
+        Seed of the random order.
+    classes : sequence of str or None
+        Names of the outputs in their order. None means those of the model if it knows them, else the labels
+        of the windows, sorted.
+    channel_ids : sequence of int or None
+        Channels of the published weights that the data stand for, if the model takes them.
+    batch_size : int
+        Windows per pass through the model, which bounds the memory.
 
     Returns
     -------

@@ -83,7 +83,25 @@ class ProbeScore(nn.Module):
             self.readout.bias.copy_(torch.from_numpy(bias))
 
     def forward(self, x: Batch, channel_ids: Sequence[int] | None = None) -> Float[Tensor, "batch n_outputs"]:
-        """Score every class."""
+        """Score every class.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (batch, n_chans, n_times)
+            Prepared windows, in the unit of the model's contract.
+        channel_ids : sequence of int or None
+            Channels of the published weights that the channels stand for, for models that take them.
+
+        Returns
+        -------
+        scores : torch.Tensor, shape (batch, n_outputs)
+            Outputs of `readout`, in the order of `classes`.
+
+        Raises
+        ------
+        ValueError
+            If the model gives another number of features than the probe reads.
+        """
         arguments = {} if channel_ids is None else {"channel_ids": channel_ids}
         features = self.model(x, return_features=True, **arguments)["features"]
         if isinstance(self.model, EEGDINO):
@@ -108,13 +126,26 @@ class Score:
 
     Parameters
     ----------
-    model, windows, target, classes, channel_ids, batch_size
-        As in `attribute`.
+    model : torch.nn.Module
+        One of the four models, a `ProbeScore`, or any other module with parameters.
+    windows : Windows
+        Prepared windows.
+    target : int, str, sequence of either, or callable
+        Output whose score is explained, by number or by name: one for all windows, or one for each. A
+        function turns the outputs of a batch into scores of shape (batch,).
+    classes : sequence of str or None
+        Names of the outputs in their order. None means those of the `ProbeScore`, or the sorted labels of the
+        windows.
+    channel_ids : sequence of int or None
+        Channels of the published weights that the channels stand for, for models that take them.
+    batch_size : int
+        Windows in a forward pass.
 
     Raises
     ------
     ValueError
-        As in `attribute`.
+        If there is no window, if `batch_size` is not positive, if the windows were not prepared for the
+        model, or if the target is no output of the model and no function of its outputs.
     """
 
     def __init__(
@@ -168,20 +199,57 @@ class Score:
     def measure(
         self, data: Float[np.ndarray, "n_windows n_chans n_times"]
     ) -> Float[np.ndarray, " n_windows"]:
-        """Score variants of all windows, in their order and without gradients."""
+        """Score variants of all windows, in their order and without gradients.
+
+        Parameters
+        ----------
+        data : numpy.ndarray, shape (n_windows, n_chans, n_times)
+            One variant of each window, in the unit of the model's contract.
+
+        Returns
+        -------
+        scores : numpy.ndarray, shape (n_windows,)
+            Score of every variant, float64.
+        """
         parts = [self(x, outputs) for x, outputs in self.cut_batches(data, self.batch_size)]
         return torch.cat(parts).double().cpu().numpy()
 
     def cut_batches(
         self, data: Float[np.ndarray, "n_windows n_chans n_times"], size: int
     ) -> Iterator[tuple[Batch, Int[Tensor, " batch"]]]:
-        """Move windows to the model, in its precision, with the numbers of their outputs."""
+        """Move windows to the model, in its precision, with the numbers of their outputs.
+
+        Parameters
+        ----------
+        data : numpy.ndarray, shape (n_windows, n_chans, n_times)
+            One variant of each window, in the unit of the model's contract.
+        size : int
+            Windows of a batch.
+
+        Yields
+        ------
+        x : torch.Tensor, shape (batch, n_chans, n_times)
+            Some of the windows, in the same unit.
+        outputs : torch.Tensor, shape (batch,)
+            Number of the output that scores each of them.
+        """
         for first in range(0, len(data), size):
             part = slice(first, first + size)
             yield self.tensor(data[part]), self.outputs[part]
 
     def tensor(self, data: Float[np.ndarray, "batch n_chans n_times"]) -> Batch:
-        """Copy windows, which may be mapped from disk, to the model and to its precision."""
+        """Copy windows, which may be mapped from disk, to the model and to its precision.
+
+        Parameters
+        ----------
+        data : numpy.ndarray, shape (batch, n_chans, n_times)
+            Windows, in the unit of the model's contract.
+
+        Returns
+        -------
+        x : torch.Tensor, shape (batch, n_chans, n_times)
+            A copy in the same unit, of the type and on the device of the model's first parameter.
+        """
         return torch.from_numpy(np.array(data)).to(self.like)
 
 

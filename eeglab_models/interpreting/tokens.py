@@ -50,11 +50,34 @@ class Tokens:
     times: Float[np.ndarray, " n_tokens"]
 
     def choose(self, index: slice | Sequence[int]) -> "Tokens":
-        """Keep some of the tokens."""
+        """Keep some of the tokens.
+
+        Parameters
+        ----------
+        index : slice or sequence of int
+            Which.
+
+        Returns
+        -------
+        chosen : Tokens
+            These, in the order of `index`.
+        """
         return Tokens(self.names[index], self.channels[index], self.times[index])
 
     def coordinates(self, axis: str) -> dict[str, Any]:
-        """Label an axis of a DataArray: names, then channels and times as far as there are any."""
+        """Label an axis of a DataArray: names, then channels and times as far as there are any.
+
+        Parameters
+        ----------
+        axis : str
+            Name of the axis.
+
+        Returns
+        -------
+        labels : dict
+            Under the axis' name the names; under ``"{axis}_channel"`` the channels; under ``"{axis}_time"``
+            the times, in seconds from the start of the window, unless no token has one.
+        """
         labels = {axis: self.names, f"{axis}_channel": (axis, self.channels)}
         if not np.isnan(self.times).all():
             labels[f"{axis}_time"] = (axis, self.times)
@@ -71,7 +94,7 @@ class Signals:
         The model.
     windows : Windows or torch.Tensor, shape (n_windows, n_chans, n_times)
         EEG in the unit of the model's contract.
-    channel_ids : sequence of int or None
+    channel_ids : torch.Tensor, shape (n_chans,), or sequence of int, or None
         Channels of the published weights that the channels stand for.
 
     Raises
@@ -127,13 +150,37 @@ class Signals:
         return self.ch_names
 
     def window_coordinates(self, first: int, n_windows: int) -> dict[str, Any]:
-        """Label the axis of windows by their numbers and, where known, by what they belong to."""
+        """Label the axis of windows by their numbers and, where known, by what they belong to.
+
+        Parameters
+        ----------
+        first : int
+            Number of the first of these windows.
+        n_windows : int
+            How many they are.
+
+        Returns
+        -------
+        labels : dict
+            ``"window"``, the numbers, and ``"label"`` where windows have labels.
+        """
         numbers = np.arange(first, first + n_windows)
         labels = self.windows.labels if isinstance(self.windows, Windows) else None
         return {"window": numbers} | ({} if labels is None else {"label": ("window", labels[numbers])})
 
     def patch_tokens(self, channels: Sequence[str]) -> Tokens:
-        """Name the patches of all channels, channel by channel, as EEGDINO and CodeBrain read them."""
+        """Name the patches of all channels, channel by channel, as EEGDINO and CodeBrain read them.
+
+        Parameters
+        ----------
+        channels : sequence of str
+            Names of the channels in their order.
+
+        Returns
+        -------
+        tokens : Tokens
+            One for every patch, named after its channel and the seconds of its middle.
+        """
         patch_size = self.model.patch_size
         n_patches = self.n_times // patch_size
         if isinstance(self.model, EEGDINO):
@@ -145,13 +192,33 @@ class Signals:
         return Tokens(names, places, times)
 
     def moments(self) -> Float[np.ndarray, " n_moments"]:
-        """Middle of each of EEGPT's moments, in seconds from the start of the window."""
+        """Middle of each of EEGPT's moments, in seconds from the start of the window.
+
+        Returns
+        -------
+        times : numpy.ndarray, shape (n_moments,)
+            Seconds.
+        """
         model = self.model
         n_moments = count_patches(self.n_times, model.patch_size, model.patch_stride)
         return (np.arange(n_moments) * model.patch_stride + model.patch_size / 2) / self.sfreq
 
     def batches(self, batch_size: int) -> Iterator[tuple[int, Float[Tensor, "batch n_chans n_times"]]]:
-        """Move windows to the model, batch by batch, each with the number of its first window."""
+        """Move windows to the model, batch by batch, each with the number of its first window.
+
+        Parameters
+        ----------
+        batch_size : int
+            Windows of a batch.
+
+        Yields
+        ------
+        first : int
+            Number of the batch's first window.
+        x : torch.Tensor, shape (batch, n_chans, n_times)
+            Windows in the unit of the model's contract, of the type and on the device of the model's first
+            parameter.
+        """
         parameter = next(self.model.parameters())
         data = self.windows.data if isinstance(self.windows, Windows) else self.windows
         for first in range(0, len(data), batch_size):
@@ -161,7 +228,18 @@ class Signals:
             yield first, x.to(parameter.device, parameter.dtype)
 
     def describe(self, x: Float[Tensor, "batch n_chans n_times"]) -> dict[str, Tensor | None]:
-        """Run the model on a batch, up to its features."""
+        """Run the model on a batch, up to its features.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (batch, n_chans, n_times)
+            EEG in the unit of the model's contract.
+
+        Returns
+        -------
+        output : dict
+            ``"features"`` and ``"cls_token"``, as the model returns them.
+        """
         arguments = {} if self.channel_ids is None else {"channel_ids": self.channel_ids}
         return self.model(x, return_features=True, **arguments)
 

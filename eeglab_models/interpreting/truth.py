@@ -224,8 +224,15 @@ def auc_inside(
 
     Parameters
     ----------
-    values, window, bands, channels
-        As in `share_inside`; a band lies inside if half of it does.
+    values : xarray.DataArray
+        A map; absolute values count. It needs the dimension `time` for a window, `frequency` or `band` for
+        bands, and `channel` for channels.
+    window : tuple of (float, float) or None
+        True time window in seconds.
+    bands : collection of (float, float) or None
+        True bands in Hz, which must not overlap. A band of the map lies inside if half of it does.
+    channels : collection of str or None
+        Names of the channels that count as true.
 
     Returns
     -------

@@ -139,8 +139,10 @@ def attend_with_dropout(
 
     Parameters
     ----------
-    q, k, v : torch.Tensor, shape (batch, n_heads, n_tokens, head_dim)
-        Queries, keys and values.
+    q : torch.Tensor, shape (batch, n_heads, n_queries, head_dim)
+        Queries.
+    k, v : torch.Tensor, shape (batch, n_heads, n_keys, head_dim)
+        Keys and values.
     drop_prob : float
         Probability of dropping an attention weight. The others are divided by the probability of keeping
         one.

@@ -98,28 +98,58 @@ class EEGModel(nn.Module, HubMixin):
 
     @classmethod
     def argument_names(cls) -> list[str]:
-        """List the constructor's arguments, in their order."""
+        """List the constructor's arguments, in their order.
+
+        Returns
+        -------
+        names : list of str
+            Names, without ``self``.
+        """
         return list(inspect.signature(cls.__init__).parameters)[1:]
 
     @property
     def n_outputs(self) -> int:
-        """Number of outputs, for classification the number of classes."""
+        """Number of outputs, for classification the number of classes.
+
+        Raises
+        ------
+        ValueError
+            If it was neither given nor follows from what was given.
+        """
         return self._known("n_outputs", self._n_outputs, "Pass n_outputs.")
 
     @property
     def n_chans(self) -> int:
-        """Number of EEG channels."""
+        """Number of EEG channels.
+
+        Raises
+        ------
+        ValueError
+            If it was neither given nor follows from what was given.
+        """
         n_chans = len(self._chs_info) if self._n_chans is None and self._chs_info else self._n_chans
         return self._known("n_chans", n_chans, "Pass n_chans or chs_info.")
 
     @property
     def chs_info(self) -> list[dict[str, Any]]:
-        """One dictionary per channel, as in ``mne.Info["chs"]``."""
+        """One dictionary per channel, as in ``mne.Info["chs"]``.
+
+        Raises
+        ------
+        ValueError
+            If it was neither given nor follows from what was given.
+        """
         return self._known("chs_info", self._chs_info, 'Pass chs_info=info["chs"].')
 
     @property
     def n_times(self) -> int:
-        """Number of samples of a window."""
+        """Number of samples of a window.
+
+        Raises
+        ------
+        ValueError
+            If it was neither given nor follows from what was given.
+        """
         n_times = self._n_times
         if n_times is None and None not in (self._input_window_seconds, self._sfreq):
             n_times = round(self._input_window_seconds * self._sfreq)
@@ -127,7 +157,13 @@ class EEGModel(nn.Module, HubMixin):
 
     @property
     def input_window_seconds(self) -> float:
-        """Length of a window in seconds."""
+        """Length of a window in seconds.
+
+        Raises
+        ------
+        ValueError
+            If it was neither given nor follows from what was given.
+        """
         seconds = self._input_window_seconds
         if seconds is None and None not in (self._n_times, self._sfreq):
             seconds = self._n_times / self._sfreq
@@ -137,7 +173,13 @@ class EEGModel(nn.Module, HubMixin):
 
     @property
     def sfreq(self) -> float:
-        """Sampling frequency in Hz."""
+        """Sampling frequency in Hz.
+
+        Raises
+        ------
+        ValueError
+            If it was neither given nor follows from what was given.
+        """
         sfreq = self._sfreq
         if sfreq is None and None not in (self._n_times, self._input_window_seconds):
             sfreq = self._n_times / self._input_window_seconds
@@ -161,7 +203,7 @@ class EEGModel(nn.Module, HubMixin):
         Parameters
         ----------
         x : torch.Tensor, shape (batch, n_chans, n_times)
-            EEG windows.
+            EEG windows in the unit of the model's contract.
         n_times_least : int
             Samples that a window needs at least.
 

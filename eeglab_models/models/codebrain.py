@@ -56,18 +56,21 @@ class CodeBrain(EEGModel):
 
     Parameters
     ----------
-    n_outputs : int
-        Number of outputs; for classification the number of classes.
-    n_chans : int
-        Number of EEG channels.
-    chs_info : list of dict
-        One dictionary per channel, as in ``mne.Info["chs"]``. Gives `n_chans`.
-    n_times : int
-        Samples of a window. Samples that do not fill the last patch are left out.
-    input_window_seconds : float
-        Length of a window in seconds. With `sfreq`, gives `n_times`.
-    sfreq : float
-        Sampling frequency in Hz; the published weights expect 200 Hz.
+    n_outputs : int or None
+        Number of outputs; for classification the number of classes. The head needs it: None is refused.
+    n_chans : int or None
+        Number of EEG channels; None takes it from `chs_info`.
+    chs_info : list of dict or None
+        One dictionary per channel, as in ``mne.Info["chs"]``. Gives `n_chans`; None leaves channels without
+        names.
+    n_times : int or None
+        Samples of a window; None takes them from `input_window_seconds` and `sfreq`. Samples that do not fill
+        the last patch are left out.
+    input_window_seconds : float or None
+        Length of a window in seconds. None takes it from `n_times` and `sfreq`.
+    sfreq : float or None
+        Sampling frequency in Hz; the published weights expect 200 Hz. None takes it from `n_times` and
+        `input_window_seconds` where both are given.
     patch_size : int
         Samples of one patch; 200 in the published weights, one second.
     res_channels : int
@@ -231,7 +234,14 @@ class CodeBrain(EEGModel):
         self.final_layer = self.build_head()
 
     def build_head(self) -> nn.Module:
-        """Build a fresh classification head."""
+        """Build a fresh classification head.
+
+        Returns
+        -------
+        head : torch.nn.Module
+            From features, shape (batch, n_chans, n_patches, out_channels), to logits, shape (batch,
+            n_outputs).
+        """
         return nn.Sequential(
             nn.Flatten(),
             nn.Linear(self.n_chans * self.n_patches * self.out_channels, self.hidden_dim),

@@ -18,12 +18,11 @@ __all__ = [
     "Contract",
 ]
 
-# Order of the 19 channels of the Temple corpus in the preprocessing that CodeBrain and EEG-DINO follow.
 TEMPLE_CHANNELS = (
     *("Fp1", "Fp2", "F3", "F4", "C3", "C4", "P3", "P4", "O1", "O2"),
     *("F7", "F8", "T7", "T8", "P7", "P8", "Fz", "Cz", "Pz"),
 )
-# Rows of EEGPT's published channel embedding: the order belongs to the weights.
+"""Order of the 19 channels of the Temple corpus in the preprocessing that CodeBrain and EEG-DINO follow."""
 EEGPT_CHANNELS = tuple(
     """
     FP1 FPZ FP2 AF7 AF3 AF4 AF8 F7 F5 F3 F1 FZ F2 F4 F6 F8
@@ -32,8 +31,9 @@ EEGPT_CHANNELS = tuple(
     PO7 PO5 PO3 POZ PO4 PO6 PO8 O1 OZ O2
     """.split()
 )
-# What EEGPT projects recordings onto.
+"""Rows of EEGPT's published channel embedding: the order belongs to the weights."""
 EEGPT_19_CHANNELS = tuple("FP1 FP2 F7 F3 FZ F4 F8 T7 C3 CZ C4 T8 P7 P3 PZ P4 P8 O1 O2".split())
+"""What EEGPT projects recordings onto."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +200,7 @@ CODEBRAIN_CONTRACT = Contract(
         "No source names a reference; the Temple corpus has several.",
     ),
 )
+"""What CodeBrain expects of its input, and who says so."""
 EEGDINO_CONTRACT = Contract(
     model="EEGDINO",
     sfreq=200.0,
@@ -231,6 +232,7 @@ EEGDINO_CONTRACT = Contract(
         "No source names a reference.",
     ),
 )
+"""What EEG-DINO expects of its input, and who says so."""
 EEGPT_CONTRACT = Contract(
     model="EEGPT",
     sfreq=256.0,
@@ -260,6 +262,7 @@ EEGPT_CONTRACT = Contract(
         "their lengths at defaults that do not fit.",
     ),
 )
+"""What EEGPT expects of its input, and who says so."""
 FBLIGHTCONVNET_CONTRACT = Contract(
     model="FBLightConvNet",
     sfreq=250.0,
@@ -287,3 +290,4 @@ FBLIGHTCONVNET_CONTRACT = Contract(
         "The authors filter causally with Chebyshev filters; the class's default is a zero-phase FIR bank.",
     ),
 )
+"""What FBLightConvNet expects of its input, and who says so."""

@@ -100,6 +100,8 @@ def convert_checkpoint(
     ValueError
         If the checkpoint holds more than tensors and plain values, or no tensors, if its model is not
         recognised, or if its tensors do not fit the model: the message names them.
+    OSError
+        If what was written cannot be read back.
     """
     source, folder = Path(source), Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -46,20 +46,24 @@ class EEGDINO(EEGModel):
 
     Parameters
     ----------
-    n_outputs : int
-        Number of outputs; for classification the number of classes. Not needed with
+    n_outputs : int or None
+        Number of outputs; for classification the number of classes. None is refused, except with
         `return_encoder_output`.
-    n_chans : int
-        Number of EEG channels, at most `n_channel_embeddings`. Channel i takes slot i of the channel
-        embedding, so the order of the channels matters to published weights.
-    chs_info : list of dict
-        One dictionary per channel, as in ``mne.Info["chs"]``. Gives `n_chans`.
-    n_times : int
-        Samples of a window. Windows that do not fill the last patch are padded with zeros.
-    input_window_seconds : float
-        Length of a window in seconds. With `sfreq`, gives `n_times`.
-    sfreq : float
-        Sampling frequency in Hz; the published weights expect 200 Hz.
+    n_chans : int or None
+        Number of EEG channels; None takes it from `chs_info`. There are at most `n_channel_embeddings`.
+        Channel i takes slot i of the channel embedding, so the order of the channels matters to published
+        weights.
+    chs_info : list of dict or None
+        One dictionary per channel, as in ``mne.Info["chs"]``. Gives `n_chans`; None leaves channels without
+        names.
+    n_times : int or None
+        Samples of a window; None takes them from `input_window_seconds` and `sfreq`. Windows that do not fill
+        the last patch are padded with zeros.
+    input_window_seconds : float or None
+        Length of a window in seconds. None takes it from `n_times` and `sfreq`.
+    sfreq : float or None
+        Sampling frequency in Hz; the published weights expect 200 Hz. None takes it from `n_times` and
+        `input_window_seconds` where both are given.
     patch_size : int
         Samples of one patch; 200 in the published weights, one second.
     n_layer : int
@@ -184,7 +188,14 @@ class EEGDINO(EEGModel):
         nn.init.trunc_normal_(self.global_tokens, std=0.02)
 
     def build_head(self) -> nn.Module:
-        """Build a fresh classification head, or none for `return_encoder_output`."""
+        """Build a fresh classification head, or none for `return_encoder_output`.
+
+        Returns
+        -------
+        head : torch.nn.Module
+            From patch tokens, shape (batch, n_chans, n_patches, emb_dim), to logits, shape (batch,
+            n_outputs).
+        """
         if self.return_encoder_output:
             return nn.Identity()
         return ClassificationHead(self.emb_dim, self.n_outputs, self.activation)
@@ -409,7 +420,6 @@ def check_channels(n_chans: int, n_slots: int) -> None:
         )
 
 
-# Small and medium have published weights.
 EEGDINO_CONFIGS: dict[str, dict[str, Any]] = {
     "small": {
         "n_layer": 12,
@@ -442,3 +452,4 @@ EEGDINO_CONFIGS: dict[str, dict[str, Any]] = {
         ),
     },
 }
+"""Arguments of the three published sizes by name; small and medium have published weights."""

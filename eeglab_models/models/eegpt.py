@@ -56,20 +56,23 @@ class EEGPT(EEGModel):
 
     Parameters
     ----------
-    n_outputs : int
-        Number of outputs; for classification the number of classes. Not needed with
+    n_outputs : int or None
+        Number of outputs; for classification the number of classes. None is refused, except with
         `return_encoder_output` or `final_layer`.
-    n_chans : int
-        Number of EEG channels.
-    chs_info : list of dict
+    n_chans : int or None
+        Number of EEG channels; None takes it from `chs_info`.
+    chs_info : list of dict or None
         One dictionary per channel, as in ``mne.Info["chs"]``. Gives `n_chans`, and with
-        ``chan_proj_type="none"`` the names of the channels, of which `EEGPT_CHANNELS` are known.
-    n_times : int
-        Samples of a window. Windows that do not fill the last patch are padded with zeros.
-    input_window_seconds : float
-        Length of a window in seconds. With `sfreq`, gives `n_times`.
-    sfreq : float
-        Sampling frequency in Hz; the published weights expect 256 Hz.
+        ``chan_proj_type="none"`` the names of the channels, of which `EEGPT_CHANNELS` are known. None leaves
+        channels without names.
+    n_times : int or None
+        Samples of a window; None takes them from `input_window_seconds` and `sfreq`. Windows that do not fill
+        the last patch are padded with zeros.
+    input_window_seconds : float or None
+        Length of a window in seconds. None takes it from `n_times` and `sfreq`.
+    sfreq : float or None
+        Sampling frequency in Hz; the published weights expect 256 Hz. None takes it from `n_times` and
+        `input_window_seconds` where both are given.
     patch_size : int
         Samples of one patch; 64 in the published weights.
     patch_stride : int or None
@@ -230,7 +233,14 @@ class EEGPT(EEGModel):
         }
 
     def build_head(self) -> nn.Module:
-        """Build a fresh head: `Probe`, the caller's own, or none for `return_encoder_output`."""
+        """Build a fresh head: `Probe`, the caller's own, or none for `return_encoder_output`.
+
+        Returns
+        -------
+        head : torch.nn.Module
+            Reads summary tokens, shape (batch, n_patches, embed_num, embed_dim); `Probe` gives logits, shape
+            (batch, n_outputs).
+        """
         final_layer = self.arguments["final_layer"]
         if self.return_encoder_output:
             return nn.Identity()
@@ -378,7 +388,18 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(1, embed_dim, (1, patch_size))
 
     def forward(self, patches: Patches) -> PatchTokens:
-        """Embed the patches."""
+        """Embed the patches.
+
+        Parameters
+        ----------
+        patches : torch.Tensor, shape (batch, n_patches, n_chans, patch_size)
+            Samples of the patches in millivolts.
+
+        Returns
+        -------
+        tokens : torch.Tensor, shape (batch, n_patches, n_chans, embed_dim)
+            One per patch.
+        """
         # Every patch is an image of its own here: torch runs this as one matrix product.
         images = patches.reshape(-1, 1, 1, patches.shape[-1])  # (n_images, 1, 1, patch_size)
         tokens = self.proj(images)  # (n_images, embed_dim, 1, 1)
@@ -401,7 +422,18 @@ class PatchNormEmbed(PatchEmbed):
         self.proj = nn.Linear(patch_size, embed_dim)
 
     def forward(self, patches: Patches) -> PatchTokens:
-        """Embed the patches."""
+        """Embed the patches.
+
+        Parameters
+        ----------
+        patches : torch.Tensor, shape (batch, n_patches, n_chans, patch_size)
+            Samples of the patches in millivolts.
+
+        Returns
+        -------
+        tokens : torch.Tensor, shape (batch, n_patches, n_chans, embed_dim)
+            One per patch.
+        """
         patches = F.layer_norm(patches, patches.shape[-1:])
         return self.proj(patches)  # (batch, n_patches, n_chans, embed_dim)
 

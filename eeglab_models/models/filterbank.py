@@ -219,7 +219,7 @@ def impulse_response(
     Returns
     -------
     responses : torch.Tensor, shape (n_bands, n_times), float64
-        Impulse responses.
+        Impulse responses, without a unit.
     """
     # Narrow bands have poles close to the unit circle, where float32 loses the recursion.
     b, a = b.double(), a.double()
@@ -291,7 +291,8 @@ def convolve_and_mix(
     Returns
     -------
     maps : torch.Tensor, shape (batch, n_filters, n_times)
-        Weighted sums of filtered channels, float32 where `x` is of lower precision.
+        Weighted sums of filtered channels, in the unit of `x` times that of `weights`, float32 where `x` is
+        of lower precision.
     """
     x, responses = match_precision(x, responses)
     batch, _, n_times = x.shape

@@ -100,8 +100,14 @@ class HubMixin(
             Device that the model is put on.
         revision : str or None
             Branch, tag or commit of the Hub repository. Name a commit where results must repeat.
-        cache_dir, force_download, local_files_only, token
-            Passed on to `huggingface_hub.hf_hub_download`.
+        cache_dir : str, pathlib.Path or None
+            Folder of downloads; None means that of `huggingface_hub`.
+        force_download : bool
+            Download again what is there already.
+        local_files_only : bool
+            Download nothing.
+        token : str, bool or None
+            Token of the Hub; None means the one that is logged in, if any.
         **arguments
             Constructor arguments that replace those of the configuration, except `fixed_arguments`. With
             `n_outputs`, the model has a head, which is rebuilt if the published one does not fit.
@@ -161,7 +167,22 @@ class HubMixin(
     def check_fixed_arguments(
         cls, source: str, config: Mapping[str, Any], arguments: Mapping[str, Any]
     ) -> None:
-        """Refuse arguments other than the configuration's where no shape would reveal the mistake."""
+        """Refuse arguments other than the configuration's where no shape would reveal the mistake.
+
+        Parameters
+        ----------
+        source : str
+            Where the weights come from, for the message.
+        config : dict
+            What the configuration says.
+        arguments : dict
+            What the caller says.
+
+        Raises
+        ------
+        ValueError
+            If both state one of `fixed_arguments`, and differently.
+        """
         for name in cls.fixed_arguments:
             if name in config and name in arguments and plain(config[name]) != plain(arguments[name]):
                 raise ValueError(
@@ -173,12 +194,39 @@ class HubMixin(
 
     @classmethod
     def assume_fixed_arguments(cls, known: Collection[str]) -> tuple[str, ...]:
-        """Name the fixed arguments that nobody stated, with their defaults."""
+        """Name the fixed arguments that nobody stated, with their defaults.
+
+        Parameters
+        ----------
+        known : collection of str
+            Names of the arguments that the configuration or the caller states.
+
+        Returns
+        -------
+        assumed : tuple of str
+            The other `fixed_arguments`, each written as ``name=default``.
+        """
         return tuple(show(name, default_of(cls, name)) for name in cls.fixed_arguments if name not in known)
 
     @classmethod
     def check_size(cls, arguments: Mapping[str, Any], weights: Mapping[str, Tensor], source: str) -> None:
-        """Refuse arguments that describe a far larger model than the weights: it could fill the memory."""
+        """Refuse arguments that describe a far larger model than the weights: it could fill the memory.
+
+        Parameters
+        ----------
+        arguments : dict
+            Constructor arguments.
+        weights : dict of torch.Tensor
+            Tensors by name.
+        source : str
+            Where both come from, for the message.
+
+        Raises
+        ------
+        ValueError
+            If the model would need more than ten times the bytes of the weights and 2 GB for its head, or if
+            the arguments describe no model.
+        """
         try:
             with warnings.catch_warnings(action="ignore"), torch.device("meta"):
                 state = cls.from_config(arguments).state_dict()
@@ -196,7 +244,25 @@ class HubMixin(
 
     @classmethod
     def from_arguments_alone(cls, path: Path, arguments: Mapping[str, Any]) -> "HubMixin":
-        """Build a model whose weights came without a configuration, or say what has to be given."""
+        """Build a model whose weights came without a configuration, or say what has to be given.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            File of the weights, for the message.
+        arguments : dict
+            Constructor arguments.
+
+        Returns
+        -------
+        model : EEGModel
+            With fresh weights.
+
+        Raises
+        ------
+        ValueError
+            If the arguments are too few or build no model.
+        """
         try:
             return cls.from_config(arguments)
         except (TypeError, ValueError) as error:

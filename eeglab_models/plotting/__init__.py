@@ -35,13 +35,14 @@ from eeglab_models.plotting.scores import (
     plot_run_scores,
     plot_scores,
 )
-from eeglab_models.plotting.style import MODEL_COLORS
+from eeglab_models.plotting.style import MODEL_COLORS, color_of
 from eeglab_models.plotting.training import (
     plot_history,
 )
 
 __all__ = [
     "MODEL_COLORS",
+    "color_of",
     "plot_attention",
     "plot_band_power",
     "plot_calibration",

@@ -177,7 +177,7 @@ def plot_grids(
     title : str
         Title of the figure.
     seconds : float
-        Length of a patch.
+        Length of a patch in seconds.
     shared : bool
         The darkest shade is the largest number of all panels, not of each panel.
 

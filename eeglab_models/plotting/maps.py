@@ -45,6 +45,11 @@ def plot_attention(
     -------
     figure : matplotlib.figure.Figure
         Who looks downwards, who is looked at to the right; tokens of one channel share a label.
+
+    Raises
+    ------
+    ValueError
+        If a map has other dimensions than (query, key).
     """
     panels = as_panels(attention, "query", "key")
     norm, extend = choose_shades(panels, center)
@@ -95,6 +100,11 @@ def plot_channels_by_time(
     -------
     figure : matplotlib.figure.Figure
         Channels from top to bottom, dashed lines at the edges of the window.
+
+    Raises
+    ------
+    ValueError
+        If a map has other dimensions than (channel, time).
     """
     panels = as_panels(maps, "channel", "time")
     norm, extend = choose_shades(panels, center)

@@ -49,7 +49,7 @@ def plot_masks(
     ch_names : sequence of str
         Names of the channels.
     seconds : float
-        Length of the window.
+        Length of the window in seconds.
     title : str
         Title of the figure.
     n_columns : int

@@ -1,12 +1,12 @@
 """One colour per model, wherever it appears."""
 
-# Colour-blind safe, one colour per model wherever it appears; baselines are grey.
 MODEL_COLORS = {
     "CodeBrain": "#0072B2",
     "EEGPT": "#D55E00",
     "EEGDINO": "#009E73",
     "FBLightConvNet": "#CC79A7",
 }
+"""Colour of every model wherever it appears, safe for colour-blind eyes; baselines are grey."""
 BASELINE_COLOR = "#6E6E6E"
 
 
@@ -16,7 +16,18 @@ def size_for(labels: list[str]) -> tuple[float, float]:
 
 
 def color_of(pipeline: str) -> str:
-    """Choose the colour of the model that a pipeline begins with; baselines are grey."""
+    """Choose the colour of the model that a pipeline begins with; baselines are grey.
+
+    Parameters
+    ----------
+    pipeline : str
+        Name of a model or of a pipeline.
+
+    Returns
+    -------
+    color : str
+        For matplotlib.
+    """
     return next(
         (color for model, color in MODEL_COLORS.items() if pipeline.startswith(model)), BASELINE_COLOR
     )

@@ -7,6 +7,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from eeglab_models.plotting.style import BASELINE_COLOR
+
 __all__ = ["plot_history"]
 
 
@@ -33,9 +35,9 @@ def plot_history(histories: Mapping[str, pd.DataFrame], monitor: str = "loss") -
     for ax, (name, rows) in zip(axes[0], histories.items(), strict=True):
         ax.plot(rows["epoch"], rows["train_loss"], color="black", label="learned from")
         if rows["valid_loss"].notna().any():
-            ax.plot(rows["epoch"], rows["valid_loss"], color="#D55E00", label="held out")
+            ax.plot(rows["epoch"], rows["valid_loss"], color=BASELINE_COLOR, label="held out")
             score = -rows["valid_loss"] if monitor == "loss" else rows["valid_accuracy"][::-1]
-            ax.axvline(rows["epoch"][score.idxmax()], color="#D55E00", linestyle=":", linewidth=1)
+            ax.axvline(rows["epoch"][score.idxmax()], color=BASELINE_COLOR, linestyle=":", linewidth=1)
         second = rows["epoch"][rows["phase"] == 2]
         if len(second):
             ax.axvspan(second.min() - 0.5, second.max() + 0.5, color="0.93", zorder=0)

@@ -174,7 +174,18 @@ class MaskedAlignment(nn.Module):
         )
 
     def train(self, mode: bool = True) -> "MaskedAlignment":
-        """Switch training on or off; the target encoder drops nothing in either case."""
+        """Switch training on or off; the target encoder drops nothing in either case.
+
+        Parameters
+        ----------
+        mode : bool
+            Train, or evaluate.
+
+        Returns
+        -------
+        objective : MaskedAlignment
+            This objective.
+        """
         super().train(mode)
         self.encoder.eval()
         return self
@@ -185,7 +196,7 @@ class MaskedAlignment(nn.Module):
         Parameters
         ----------
         windows : torch.Tensor, shape (batch, n_chans, n_times)
-            EEG; only its shape matters.
+            EEG in any unit; only its shape counts.
         generator : torch.Generator or None
             Source of randomness, on the CPU. None means torch's own.
 
@@ -267,7 +278,18 @@ class MaskedAlignment(nn.Module):
 
     @torch.no_grad()
     def encode_targets(self, patches: Float[Tensor, "batch n_patches n_chans patch_size"]) -> Summary:
-        """Summarise all moments from all channels, by the target encoder."""
+        """Summarise all moments from all channels, by the target encoder.
+
+        Parameters
+        ----------
+        patches : torch.Tensor, shape (batch, n_patches, n_chans, patch_size)
+            Samples in millivolts.
+
+        Returns
+        -------
+        anchor : torch.Tensor, shape (batch, n_patches, n_summary_tokens, embed_dim)
+            Summary tokens without gradient, each normalised if `normalise_targets`.
+        """
         anchor = at_least_single(self.encoder.target_encoder(patches, self.encoder.chans_id))
         return F.layer_norm(anchor, anchor.shape[-1:]) if self.normalise_targets else anchor
 
@@ -321,7 +343,24 @@ class MaskedAlignment(nn.Module):
             part.load_state_dict({name.removeprefix(prefix): state_dict[name] for name in names})
 
     def count_moments(self, windows: Windows) -> int:
-        """Count the moments of windows, and refuse windows that do not fit the encoder."""
+        """Count the moments of windows, and refuse windows that do not fit the encoder.
+
+        Parameters
+        ----------
+        windows : torch.Tensor, shape (batch, n_chans, n_times)
+            EEG in any unit; only its shape counts.
+
+        Returns
+        -------
+        n_patches : int
+            Number of moments.
+
+        Raises
+        ------
+        ValueError
+            If the windows have other channels than the encoder, are shorter than a patch, or do not hold
+            whole patches.
+        """
         size = self.encoder.patch_size
         self.encoder.check_input(windows, n_times_least=size)
         if windows.shape[2] % size:

@@ -29,7 +29,9 @@ __all__ = [
 
 # For every item in every view of the teacher, or of the student: a number for each prototype.
 Targets = Float[Tensor, "n_targets n_items n_prototypes"]
+"""Of the teacher, for every view and every item, windows or patches: a number for each prototype."""
 Guesses = Float[Tensor, "n_guesses n_items n_prototypes"]
+"""Of the student, for every view and every item, windows or patches: a number for each prototype."""
 
 
 class ProjectionHead(nn.Module):
@@ -62,7 +64,18 @@ class ProjectionHead(nn.Module):
         self.prototypes = nn.Parameter(torch.randn(n_prototypes, bottleneck_dim) * bottleneck_dim**-0.5)
 
     def forward(self, tokens: Float[Tensor, "... embed_dim"]) -> Float[Tensor, "... n_prototypes"]:
-        """Score tokens against the prototypes, between -1 and 1."""
+        """Score tokens against the prototypes, between -1 and 1.
+
+        Parameters
+        ----------
+        tokens : torch.Tensor, shape (..., embed_dim)
+            Tokens of the encoder.
+
+        Returns
+        -------
+        scores : torch.Tensor, shape (..., n_prototypes)
+            Cosines of a token's direction and each prototype's.
+        """
         directions = self.mlp(tokens)  # (..., bottleneck_dim)
         # Low temperatures would magnify the rounding of half precision.
         with torch.autocast(tokens.device.type, enabled=False):
@@ -79,6 +92,11 @@ class Centre(nn.Module):
         Number of prototypes.
     momentum : float
         Share of the mean that stays when it moves.
+
+    References
+    ----------
+    Caron et al. (2021), Emerging properties in self-supervised vision transformers, ICCV, section 3.1:
+    centring.
     """
 
     def __init__(self, n_prototypes: int, momentum: float) -> None:
@@ -90,7 +108,13 @@ class Centre(nn.Module):
 
     @torch.no_grad()
     def see(self, scores: Targets) -> None:
-        """Add scores to those seen since the mean moved."""
+        """Add scores to those seen since the mean moved.
+
+        Parameters
+        ----------
+        scores : torch.Tensor, shape (n_targets, n_items, n_prototypes)
+            Scores of the teacher.
+        """
         n_rows = scores.new_tensor([scores.shape[0] * scores.shape[1]])
         total = torch.cat([scores.sum(dim=(0, 1)), n_rows])  # (n_prototypes + 1,)
         self.total = total if self.total is None else self.total + total
@@ -118,6 +142,10 @@ def cross_entropies(targets: Targets, guesses: Guesses) -> Float[Tensor, "n_targ
     -------
     losses : torch.Tensor, shape (n_targets, n_guesses)
         Cross-entropy in nats, the mean over the items; 0 without any.
+
+    References
+    ----------
+    Caron et al. (2021), Emerging properties in self-supervised vision transformers, ICCV, section 3.1.
     """
     # Processes with more items than others count for more.
     n_items = mean_over_processes(targets.new_tensor(float(targets.shape[1])))

@@ -24,7 +24,7 @@ class TensorWindows:
     Parameters
     ----------
     windows : torch.Tensor, shape (n_windows, n_chans, n_times)
-        Prepared windows.
+        Prepared windows, in the unit of the encoder's contract.
     ch_names : sequence of str or None
         Channels in their order, where known.
     """
@@ -82,7 +82,19 @@ def as_dataset(data: Any) -> Any:
 
 
 def describe_data(data: Any) -> dict[str, Any]:
-    """Tell data from others, shortly: number of windows, channels, and a fingerprint of the first window."""
+    """Tell data from others, shortly: number of windows, channels, and a fingerprint of the first window.
+
+    Parameters
+    ----------
+    data : dataset
+        Windows by ``__getitems__``, as of a `Corpus` or of `TensorWindows`.
+
+    Returns
+    -------
+    description : dict
+        ``"n_windows"``; ``"shape"`` of a window, channels and samples; ``"ch_names"``, None where they are
+        not known; ``"first_window"``, the beginning of its SHA-256.
+    """
     first = data.__getitems__([0])[0].contiguous()  # (n_chans, n_times)
     ch_names = getattr(data, "ch_names", None)
     return {
@@ -185,7 +197,7 @@ def read_ahead(
     Yields
     ------
     windows : torch.Tensor, shape (share, n_chans, n_times)
-        This process's windows of a step.
+        This process's windows of a step, in the unit of `data`.
     """
     order = StepOrder(len(data), batch_size, seed, steps, share)
     yield from DataLoader(data, batch_sampler=order, num_workers=n_workers, collate_fn=keep)

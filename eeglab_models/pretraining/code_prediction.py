@@ -115,7 +115,7 @@ class CodePrediction(nn.Module):
         Parameters
         ----------
         windows : torch.Tensor, shape (n_windows, n_chans, n_times)
-            Windows of the step in all processes; only their shape counts.
+            Windows of the step in all processes, in any unit; only their shape counts.
         generator : torch.Generator or None
             Source of the random numbers; None means torch's own.
 
@@ -179,7 +179,14 @@ class CodePrediction(nn.Module):
         """
 
     def trivial_loss(self) -> dict[str, float]:
-        """Give the losses of a guess that all codes are equally likely."""
+        """Give the losses of a guess that all codes are equally likely.
+
+        Returns
+        -------
+        losses : dict of float
+            In nats, ``"temporal"`` and ``"frequency"``, each the logarithm of the number of codes, and
+            ``"loss"``, their sum.
+        """
         chance = torch.log(torch.tensor(self.tokenizer.n_codes, dtype=torch.float64)).item()
         return {"loss": 2 * chance, "temporal": chance, "frequency": chance}
 
@@ -189,7 +196,8 @@ class CodePrediction(nn.Module):
         Parameters
         ----------
         windows : torch.Tensor, shape (n_windows, n_chans, n_times)
-            The first batch, the same windows in all processes.
+            EEG in microvolts divided by 100, sampled at 200 Hz: the first batch, the same windows in all
+            processes.
 
         Raises
         ------

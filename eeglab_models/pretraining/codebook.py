@@ -126,7 +126,18 @@ class Codebook(nn.Module):
         return quantised, ids, commitment
 
     def look_up(self, vectors: Float[Tensor, "*tokens code_dim"]) -> Int[Tensor, "*tokens"]:
-        """Find the code of every vector, of any length; the codebook stays as it is."""
+        """Find the code of every vector, of any length; the codebook stays as it is.
+
+        Parameters
+        ----------
+        vectors : torch.Tensor, shape (..., code_dim)
+            Vectors of any length.
+
+        Returns
+        -------
+        ids : torch.Tensor, shape (...)
+            Number of the code of every vector.
+        """
         with torch.no_grad(), torch.autocast(vectors.device.type, enabled=False):
             ids = nearest(at_least_single(vectors).flatten(0, -2), self.codes)  # (n_vectors,)
         return ids.unflatten(0, vectors.shape[:-1])  # (...)
@@ -138,7 +149,17 @@ class Codebook(nn.Module):
         ids: Int[Tensor, " n_vectors"],
         chances: Float[Tensor, " n_codes"] | None,
     ) -> None:
-        """Move the codes towards the vectors that chose them, and restart those that nobody chose."""
+        """Move the codes towards the vectors that chose them, and restart those that nobody chose.
+
+        Parameters
+        ----------
+        units : torch.Tensor, shape (n_vectors, code_dim)
+            Vectors of length 1.
+        ids : torch.Tensor, shape (n_vectors,)
+            Number of the code that each vector chose.
+        chances : torch.Tensor, shape (n_codes,), or None
+            Random numbers from 0 to 1, the same in all processes; without them, no code restarts.
+        """
         counts, sums = (sum_over_processes(part) for part in collect(units, ids, len(self.codes)))
         # A code without vectors only becomes shorter, and gets its length back.
         self.codes.lerp_(F.normalize(sums, dim=-1), 1.0 - self.decay)
@@ -148,7 +169,16 @@ class Codebook(nn.Module):
             self.restart(units, chances)
 
     def restart(self, units: Float[Tensor, "n_vectors code_dim"], chances: Float[Tensor, " n_codes"]) -> None:
-        """Move dead codes to vectors of the batch."""
+        """Move dead codes to vectors of the batch.
+
+        Parameters
+        ----------
+        units : torch.Tensor, shape (n_vectors, code_dim)
+            Vectors of length 1.
+        chances : torch.Tensor, shape (n_codes,)
+            Random numbers from 0 to 1 that say where among the vectors of all processes each code would
+            restart.
+        """
         dead = self.find_dead()  # (n_codes,)
         if dead.any():
             candidates = gather_rows(units)  # (n_vectors of all processes, code_dim)
@@ -157,7 +187,13 @@ class Codebook(nn.Module):
             self.n_idle_steps[dead] = 0
 
     def find_dead(self) -> Tensor:
-        """Tell which codes no vector has chosen for long, shape (n_codes,)."""
+        """Tell which codes no vector has chosen for long.
+
+        Returns
+        -------
+        dead : torch.Tensor, shape (n_codes,)
+            True for codes that have been idle for `dead_after` steps or more.
+        """
         return self.n_idle_steps >= self.dead_after
 
     @torch.no_grad()
@@ -180,12 +216,42 @@ class Codebook(nn.Module):
         self.codes.copy_(k_means(units, len(self.codes), generator))
 
     def monitor(self, ids: Int[Tensor, "*tokens"]) -> dict[str, Float[Tensor, ""]]:
-        """Say how the codes of a batch are distributed, as `describe_codes`, and how many are dead."""
+        """Say how the codes of a batch are distributed, as `describe_codes`, and how many are dead.
+
+        Parameters
+        ----------
+        ids : torch.Tensor, any shape
+            Codes of one process's tokens.
+
+        Returns
+        -------
+        description : dict of torch.Tensor
+            What `describe_codes` returns, and ``"dead"``, the number of dead codes.
+        """
         return describe_codes(ids, len(self.codes)) | {"dead": self.find_dead().sum().float()}
 
 
 class CodeStream(nn.Module):
-    """One of two streams: tokens choose codes, and targets are predicted from the codes alone."""
+    """One of two streams: tokens choose codes, and targets are predicted from the codes alone.
+
+    Parameters
+    ----------
+    codebook : Codebook
+        Codes of the stream.
+    decoder : torch.nn.Module
+        Relates the codes of a window, from and to tokens of shape (batch, n_chans, n_patches, embed_dim).
+    embed_dim : int
+        Width of a token.
+    patch_size : int
+        Numbers that are predicted of one patch for each target.
+    n_targets : int
+        Number of targets.
+
+    References
+    ----------
+    Ma et al. (2026), CodeBrain: Bridging Decoupled Tokenizer and Multi-Scale Architecture for EEG Foundation
+    Model, ICLR, arXiv:2506.09110, section 3.2.
+    """
 
     def __init__(
         self, codebook: Codebook, decoder: nn.Module, embed_dim: int, patch_size: int, n_targets: int
@@ -201,13 +267,41 @@ class CodeStream(nn.Module):
     def forward(
         self, tokens: PatchTokens, chances: Float[Tensor, " n_codes"]
     ) -> tuple[list[Patches], PatchCodes, Float[Tensor, ""]]:
-        """Predict the targets, and say which codes were chosen and how far from the tokens they are."""
+        """Predict the targets, and say which codes were chosen and how far from the tokens they are.
+
+        Parameters
+        ----------
+        tokens : torch.Tensor, shape (batch, n_chans, n_patches, embed_dim)
+            Tokens of the encoder.
+        chances : torch.Tensor, shape (n_codes,)
+            Random numbers from 0 to 1 that say where in the batch each code would restart.
+
+        Returns
+        -------
+        predicted : list of torch.Tensor, each of shape (batch, n_chans, n_patches, patch_size)
+            The targets, in at least single precision.
+        ids : torch.Tensor, shape (batch, n_chans, n_patches)
+            Number of the code of every patch.
+        commitment : torch.Tensor, scalar
+            Mean squared difference of the vectors' directions and their codes.
+        """
         quantised, ids, commitment = self.codebook(self.to_vectors(tokens), chances)
         decoded = self.decoder(self.from_code(quantised))  # (batch, n_chans, n_patches, embed_dim)
         return [at_least_single(output(decoded)) for output in self.outputs], ids, commitment
 
     def to_vectors(self, tokens: PatchTokens) -> Float[Tensor, "batch n_chans n_patches code_dim"]:
-        """Map tokens to vectors that choose a code, in full precision."""
+        """Map tokens to vectors that choose a code, in full precision.
+
+        Parameters
+        ----------
+        tokens : torch.Tensor, shape (batch, n_chans, n_patches, embed_dim)
+            Tokens of the encoder.
+
+        Returns
+        -------
+        vectors : torch.Tensor, shape (batch, n_chans, n_patches, code_dim)
+            Vectors of any length.
+        """
         with torch.autocast(tokens.device.type, enabled=False):
             return self.to_code(at_least_single(tokens))  # (batch, n_chans, n_patches, code_dim)
 

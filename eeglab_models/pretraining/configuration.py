@@ -34,13 +34,13 @@ from eeglab_models.yaml_files import read_yaml
 
 __all__ = ["OBJECTIVES", "Configuration", "ready_configurations", "read_configuration"]
 
-# The only classes that a configuration can name: where they are, and which encoder they train.
 OBJECTIVES = {
     "TFDualTokenizer": ("tokenizer", "codebrain", "CodeBrain"),
     "CodePrediction": ("code_prediction", "codebrain", "CodeBrain"),
     "MaskedAlignment": ("alignment", "eegpt", "EEGPT"),
     "SelfDistillation": ("self_distillation", "eegdino", "EEGDINO"),
 }
+"""The only classes that a configuration can name: where they are, and which encoder they train."""
 # Encoders without a head, as far as they can be built without one.
 ENCODERS = {
     "CodeBrain": {"n_outputs": 1, "pretrain_mode": True},
@@ -82,7 +82,18 @@ class Configuration:
     training: dict[str, Any]
 
     def with_steps(self, n_steps: int) -> "Configuration":
-        """Return the same configuration with another number of steps."""
+        """Return the same configuration with another number of steps.
+
+        Parameters
+        ----------
+        n_steps : int
+            Steps of the optimiser; they replace a number of epochs.
+
+        Returns
+        -------
+        configuration : Configuration
+            A new one; this one stays as it is.
+        """
         training = {name: value for name, value in self.training.items() if name != "n_epochs"}
         return replace(self, training=training | {"n_steps": n_steps})
 
@@ -138,6 +149,11 @@ class Configuration:
         -------
         settings : Settings
             For `pretrain`.
+
+        Raises
+        ------
+        ValueError
+            If a number is out of its range.
         """
         values = dict(self.training)
         if "n_epochs" in values:
@@ -179,7 +195,18 @@ class Configuration:
         return pretrain(objective, data, settings, folder, validation=held_out, progress=progress)
 
     def record(self, folder: Path) -> None:
-        """Write the configuration down, or refuse a folder with results of another one."""
+        """Write the configuration down, or refuse a folder with results of another one.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            Folder of results; made if it is not there.
+
+        Raises
+        ------
+        ValueError
+            If the folder belongs to another configuration.
+        """
         own = json.loads(json.dumps(asdict(self)))
         path = folder / RECORD
         if path.is_file():

@@ -70,7 +70,20 @@ class CorpusReport:
 
     @classmethod
     def from_manifest(cls, folder: Path, manifest: Mapping[str, Any]) -> "CorpusReport":
-        """Summarise what a manifest lists."""
+        """Summarise what a manifest lists.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            Folder of the corpus.
+        manifest : mapping
+            As `read_manifest` returns it.
+
+        Returns
+        -------
+        report : CorpusReport
+            What the corpus holds.
+        """
         stamp = manifest["settings"]["stamp"]
         n_windows = sum(shard["n_windows"] for shard in manifest["shards"])
         return cls(
@@ -93,7 +106,13 @@ class CorpusReport:
         return int(self.recordings["n_rejected"].sum())
 
     def as_report(self) -> Report:
-        """Say the same step by step."""
+        """Say the same step by step.
+
+        Returns
+        -------
+        report : Report
+            At most `N_SHOWN` of the skipped recordings, one step each.
+        """
         report = Report().add("corpus", f"{self.folder}, {self.size / 1e9:.3g} GB.")
         n_subjects = self.recordings["subject"].nunique()
         subjects = f"{n_subjects} subjects" if n_subjects else "subjects unknown"
@@ -238,11 +257,11 @@ class Corpus(Dataset):
         return windows
 
     def windows(self, indices: Sequence[int] | Integer[np.ndarray, " batch"]) -> Windows:
-        """Read several windows with all that is known about them, ready for `embed` and probes.
+        """Read several windows with all that is known about them, ready for `extract_features` and probes.
 
         Parameters
         ----------
-        indices : sequence of int
+        indices : sequence of int, or numpy.ndarray, shape (batch,)
             Numbers of the windows.
 
         Returns
@@ -268,6 +287,11 @@ class Corpus(Dataset):
         -------
         corpus : Corpus
             The windows of these recordings.
+
+        Raises
+        ------
+        ValueError
+            If there is not one value for each recording.
         """
         if len(chosen) != len(self.recordings):
             raise ValueError(
@@ -384,7 +408,18 @@ class Corpus(Dataset):
         return own.batch(batch_size).map(self.read, remove_columns="number")
 
     def read(self, batch: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
-        """Read the windows whose numbers a stream has drawn."""
+        """Read the windows whose numbers a stream has drawn.
+
+        Parameters
+        ----------
+        batch : mapping
+            ``"number"``, the numbers of the windows.
+
+        Returns
+        -------
+        windows : dict of torch.Tensor
+            ``"eeg"``, shape (batch, n_chans, n_times), in `unit`.
+        """
         return {"eeg": self.__getitems__(batch["number"])}
 
     def __getstate__(self) -> dict[str, Any]:

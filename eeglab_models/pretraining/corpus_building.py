@@ -23,10 +23,6 @@ from eeglab_models.signals.windows import Report, Stamp, Windows
 
 __all__ = ["RECIPES", "Target", "build_corpus"]
 
-# Arguments of build_corpus as the papers prepared their recordings. "temple" is the preprocessing of the
-# Temple corpus that CodeBrain and EEG-DINO follow; names there are subject_session_token. "eegpt" has the 58
-# channels and the 4 s of EEGPT, section 3.1, but takes recordings from end to end where the authors took
-# trials.
 RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "temple": MappingProxyType(
@@ -55,6 +51,12 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         ),
     }
 )
+"""Arguments of `build_corpus` as the papers prepared their recordings.
+
+``"temple"`` is the preprocessing of the Temple corpus that CodeBrain and EEG-DINO follow; names there are
+subject_session_token. ``"eegpt"`` has the 58 channels and the 4 s of EEGPT, section 3.1, but takes recordings
+from end to end where the authors took trials.
+"""
 
 
 def build_corpus(
@@ -131,8 +133,11 @@ def build_corpus(
     Raises
     ------
     ValueError
-        If the folder holds a corpus with other settings, if another process is building there, if the
-        model leaves channels open, or if no recording gave a window.
+        If there is no recording or two have the same name, if `dtype` is neither, if the folder holds a
+        corpus with other settings, if another process is building there, if the model leaves channels open,
+        or if no recording gave a window.
+    TypeError
+        If `source` is none of the above.
     """
     if dtype not in ("float32", "float16"):
         raise ValueError(f"dtype must be float32 or float16, got {dtype!r}. Choose one of them.")
@@ -259,7 +264,13 @@ class Target:
         return Stamp(self.sfreq, contract.unit, contract.reference, self.ch_names, self.n_times)
 
     def stamp_as_json(self) -> dict[str, Any]:
-        """Say the same in the values that JSON gives back."""
+        """Say the same in the values that JSON gives back.
+
+        Returns
+        -------
+        stamp : dict
+            The fields of `stamp`, with a list instead of the tuple of channels.
+        """
         return asdict(self.stamp) | {"ch_names": list(self.ch_names)}
 
     def expectation(self) -> EEGModel:

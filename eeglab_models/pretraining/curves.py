@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 __all__ = ["COSTS", "Curves", "draw_curves"]
 
 TABLE, PICTURE = "metrics.csv", "progress.png"
-# Columns about the training itself; all others are losses and monitors of the objective.
 COSTS = ("step", "lr", "weight_decay", "grad_norm", "windows_per_second", "memory_mb", "seconds")
+"""Columns about the training itself; all others are losses and monitors of the objective."""
 VALID = "valid_"
 # More points than a panel can show only cost time.
 N_POINTS = 1000
@@ -52,7 +52,13 @@ class Curves:
             self.write()
 
     def add(self, row: Mapping[str, float]) -> None:
-        """Write a row to the end of the file; a new column is added to all of it."""
+        """Write a row to the end of the file; a new column is added to all of it.
+
+        Parameters
+        ----------
+        row : mapping of str to float
+            Number by name, ``"step"`` among them.
+        """
         self.rows.append(dict(row))
         if self.folder is None:
             return
@@ -75,15 +81,38 @@ class Curves:
         unfinished.replace(self.folder / TABLE)
 
     def history(self) -> pd.DataFrame:
-        """Return all rows as a table."""
+        """Return all rows as a table.
+
+        Returns
+        -------
+        history : pandas.DataFrame
+            One row per step that was written down, one column per name.
+        """
         return pd.DataFrame(self.rows or {"step": []}).astype({"step": int})
 
     def last(self, name: str) -> float:
-        """Return the latest number of a column, 0 if there is none."""
+        """Return the latest number of a column, 0 before the first row.
+
+        Parameters
+        ----------
+        name : str
+            Name of the column; the latest row has to have it.
+
+        Returns
+        -------
+        number : float
+            From the last row.
+        """
         return self.rows[-1][name] if self.rows else 0.0
 
     def draw(self, show: bool) -> None:
-        """Replace the figure; in a notebook, show it below the cell if asked to."""
+        """Replace the figure; in a notebook, show it below the cell if asked to.
+
+        Parameters
+        ----------
+        show : bool
+            Show it.
+        """
         if self.folder is None:
             return
         unfinished = self.folder / f".{PICTURE}"

@@ -20,6 +20,7 @@ from eeglab_models.signals.preparation import prepare
 __all__ = ["DATA_PARTS", "Data", "JoinedWindows"]
 
 DATA_PARTS = ("seconds", "channels", "held_out", "simulated", "recordings", "corpus")
+"""What ``data`` of a configuration may hold: the fields of `Data`."""
 SOURCES = DATA_PARTS[3:]
 
 
@@ -29,8 +30,8 @@ class Data:
 
     Attributes
     ----------
-    seconds : float
-        Length of a window in seconds; a corpus has it already.
+    seconds : float or None
+        Length of a window in seconds; None is that of the corpus.
     channels : tuple of str or None
         Channels in their order. None means those of the simulation or of the corpus, or else those of the
         encoder's contract.
@@ -66,7 +67,18 @@ class Data:
             raise ValueError("'recordings' needs a 'source': a folder, or a list of files. Add it.")
 
     def channels_for(self, model: type[EEGModel]) -> tuple[str, ...]:
-        """Name the channels of the windows, in the spelling of the 10-05 system."""
+        """Name the channels of the windows, in the spelling of the 10-05 system.
+
+        Parameters
+        ----------
+        model : type
+            Class of the encoder, a subclass of `EEGModel`.
+
+        Returns
+        -------
+        names : tuple of str
+            In the order of the windows' rows.
+        """
         names: Sequence[str] | None = self.channels
         if names is None and self.corpus is not None:
             names = self.opened.ch_names
@@ -76,7 +88,18 @@ class Data:
         return tuple(electrode_name(name) or name for name in names)
 
     def n_times_for(self, model: type[EEGModel]) -> int:
-        """Count the samples of a window."""
+        """Count the samples of a window.
+
+        Parameters
+        ----------
+        model : type
+            Class of the encoder, a subclass of `EEGModel`.
+
+        Returns
+        -------
+        n_times : int
+            At the rate of the class's contract.
+        """
         if self.seconds is None:
             return self.opened.stamp.n_times
         return round(self.seconds * model.contract.sfreq)
@@ -90,7 +113,13 @@ class Data:
 
     @cached_property
     def simulation(self) -> Any:
-        """The simulated data set."""
+        """The simulated data set.
+
+        Raises
+        ------
+        ValueError
+            If `simulated` holds what is no argument of `SimulatedMotorImagery`.
+        """
         from eeglab_models.signals.simulation import SimulatedMotorImagery
 
         try:
@@ -132,14 +161,41 @@ class Data:
         return join(learn), join(held_out) if held_out else None
 
     def stand_in(self, model: type[EEGModel]) -> EEGModel:
-        """Build what stands for the model while windows are prepared."""
+        """Build what stands for the model while windows are prepared.
+
+        Parameters
+        ----------
+        model : type
+            Class of the encoder, a subclass of `EEGModel`.
+
+        Returns
+        -------
+        stand_in : EEGModel
+            It has a contract, channels and a length, and computes nothing.
+        """
         from eeglab_models.pretraining.corpus_building import Target
 
         n_times = self.n_times_for(model)
         return Target(model, self.channels_for(model), n_times, model.contract.sfreq).expectation()
 
     def simulate(self, model: type[EEGModel]) -> tuple[Any, Any]:
-        """Simulate one subject after the other, and keep the windows in memory."""
+        """Simulate one subject after the other, and keep the windows in memory.
+
+        Parameters
+        ----------
+        model : type
+            Class of the encoder, a subclass of `EEGModel`.
+
+        Returns
+        -------
+        data, held_out : dataset
+            Windows to learn from, and those of other subjects; None for the second if nobody is held out.
+
+        Raises
+        ------
+        ValueError
+            If the subjects to hold out are not there or are all of them.
+        """
         stand_in, windows = self.stand_in(model), {}
         for subject in self.simulation.subject_list:
             runs = self.simulation.get_data([subject])
@@ -153,7 +209,25 @@ class Data:
         return learn, held_out
 
     def build(self, model: type[EEGModel], folder: Path) -> Any:
-        """Build the corpus of the recordings, once for all processes, and open it."""
+        """Build the corpus of the recordings, once for all processes, and open it.
+
+        Parameters
+        ----------
+        model : type
+            Class of the encoder, a subclass of `EEGModel`.
+        folder : pathlib.Path
+            Where the corpus goes.
+
+        Returns
+        -------
+        corpus : Corpus
+            The corpus in the folder.
+
+        Raises
+        ------
+        ValueError
+            If `recordings` holds what is no argument of `build_corpus`, or if it refuses the recordings.
+        """
         from eeglab_models.pretraining.corpus import Corpus
         from eeglab_models.pretraining.corpus_building import build_corpus
 
@@ -168,7 +242,23 @@ class Data:
         return Corpus(folder)
 
     def split(self, corpus: Any) -> tuple[Any, Any]:
-        """Hold out subjects of a corpus."""
+        """Hold out subjects of a corpus.
+
+        Parameters
+        ----------
+        corpus : Corpus
+            All recordings.
+
+        Returns
+        -------
+        data, held_out : Corpus
+            Windows to learn from, and those of other subjects; None for the second if nobody is held out.
+
+        Raises
+        ------
+        ValueError
+            If the subjects to hold out are not there or are all of them.
+        """
         if not self.held_out:
             return corpus, None
         subjects = sorted(set(corpus.recordings["subject"].dropna()))
@@ -182,6 +272,11 @@ class JoinedWindows:
     ----------
     parts : sequence of dataset
         Windows of the same shape, by ``__getitems__``.
+
+    Raises
+    ------
+    ValueError
+        If the sources have other channels, or the same in another order.
     """
 
     def __init__(self, parts: Sequence[Any]) -> None:

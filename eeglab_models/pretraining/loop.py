@@ -88,9 +88,11 @@ def pretrain(
     Raises
     ------
     ValueError
-        If there are fewer windows than in a batch, if the batch cannot be divided among processes and parts,
-        if the folder holds a training with other settings or data, or if a loss is no longer finite; the
-        checkpoints stay.
+        If windows were not prepared, if there are fewer than in a batch, if the batch cannot be divided among
+        processes and parts, if the folder holds a training with other settings or data, or if a loss is no
+        longer finite; the checkpoints stay.
+    TypeError
+        If `data` or `validation` is none of the above.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -130,6 +132,12 @@ class Training:
         How to train.
     folder : pathlib.Path
         Where results go.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer windows than in a batch, or if the batch cannot be divided among processes and
+        parts.
     """
 
     def __init__(

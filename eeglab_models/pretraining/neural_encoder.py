@@ -28,7 +28,31 @@ PatchTokens = Float[Tensor, "batch n_chans n_patches embed_dim"]
 
 
 class NeuralEncoder(nn.Module):
-    """Turn every patch into a token that knows the whole window."""
+    """Turn every patch into a token that knows the whole window.
+
+    Parameters
+    ----------
+    n_chans : int
+        Channels of every window.
+    n_patches : int
+        Patches of one channel in the longest window.
+    patch_size : int
+        Samples of one patch.
+    embed_dim : int
+        Width of a token.
+    n_layers : int
+        Number of transformer layers.
+    n_heads : int
+        Number of attention heads.
+    conv_stride : int
+        Samples between the steps of the first convolution.
+
+    Raises
+    ------
+    ValueError
+        If half of `embed_dim` is no multiple of the number of steps in a patch, or if `n_heads` does not lie
+        between 1 and `embed_dim`.
+    """
 
     def __init__(
         self,
@@ -45,12 +69,38 @@ class NeuralEncoder(nn.Module):
         self.transformer = Transformer(n_chans, n_patches, embed_dim, n_layers, n_heads)
 
     def forward(self, patches: Patches) -> PatchTokens:
-        """Embed the patches, then relate them."""
+        """Embed the patches, then relate them.
+
+        Parameters
+        ----------
+        patches : torch.Tensor, shape (batch, n_chans, n_patches, patch_size)
+            EEG in microvolts divided by 100, sampled at 200 Hz.
+
+        Returns
+        -------
+        tokens : torch.Tensor, shape (batch, n_chans, n_patches, embed_dim)
+            One per patch.
+        """
         return self.transformer(self.patch_embedding(patches))  # (batch, n_chans, n_patches, embed_dim)
 
 
 class TFConv(nn.Module):
-    """Embed the samples and the amplitudes of a patch side by side."""
+    """Embed the samples and the amplitudes of a patch side by side.
+
+    Parameters
+    ----------
+    patch_size : int
+        Samples of one patch.
+    embed_dim : int
+        Width of a token: half of it for the samples, half for the amplitudes.
+    stride : int
+        Samples between the steps of the first convolution.
+
+    Raises
+    ------
+    ValueError
+        If half of `embed_dim` is no multiple of the number of steps in a patch.
+    """
 
     def __init__(self, patch_size: int, embed_dim: int, stride: int) -> None:
         super().__init__()
@@ -73,7 +123,18 @@ class TFConv(nn.Module):
         self.frequency_branch = nn.Sequential(nn.Linear(patch_size // 2 + 1, embed_dim // 2), nn.GELU())
 
     def forward(self, patches: Patches) -> PatchTokens:
-        """Embed the patches."""
+        """Embed the patches.
+
+        Parameters
+        ----------
+        patches : torch.Tensor, shape (batch, n_chans, n_patches, patch_size)
+            EEG in microvolts divided by 100, sampled at 200 Hz.
+
+        Returns
+        -------
+        tokens : torch.Tensor, shape (batch, n_chans, n_patches, embed_dim)
+            One per patch.
+        """
         n_chans, patch_size = patches.shape[1], patches.shape[3]
         rows = patches.flatten(1, 2).unsqueeze(1)  # (batch, 1, n_chans * n_patches, patch_size)
         maps = self.time_branch(rows)  # (batch, n_maps, n_chans * n_patches, n_steps)
@@ -86,7 +147,26 @@ class TFConv(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Pre-norm transformer over the patches of a window, which know their channel and their time."""
+    """Pre-norm transformer over the patches of a window, which know their channel and their time.
+
+    Parameters
+    ----------
+    n_chans : int
+        Channels of every window.
+    n_patches : int
+        Patches of one channel in the longest window.
+    embed_dim : int
+        Width of a token.
+    n_layers : int
+        Number of layers.
+    n_heads : int
+        Number of attention heads.
+
+    Raises
+    ------
+    ValueError
+        If `n_heads` does not lie between 1 and `embed_dim`.
+    """
 
     def __init__(self, n_chans: int, n_patches: int, embed_dim: int, n_layers: int, n_heads: int) -> None:
         super().__init__()
@@ -102,7 +182,18 @@ class Transformer(nn.Module):
         self.fc_norm = nn.LayerNorm(embed_dim)
 
     def forward(self, tokens: PatchTokens) -> PatchTokens:
-        """Relate all tokens; shorter windows use the first places in time."""
+        """Relate all tokens; shorter windows use the first places in time.
+
+        Parameters
+        ----------
+        tokens : torch.Tensor, shape (batch, n_chans, n_patches, embed_dim)
+            Embedded patches, without a place yet.
+
+        Returns
+        -------
+        tokens : torch.Tensor, shape (batch, n_chans, n_patches, embed_dim)
+            The same, after all have read from each other.
+        """
         n_chans, n_patches = tokens.shape[1:3]
         tokens = tokens + self.channel_table + self.time_table[:n_patches]
         summary = self.class_token.expand(len(tokens), -1, -1)  # (batch, 1, embed_dim)

@@ -34,7 +34,7 @@ class Objective(Protocol):
         Parameters
         ----------
         windows : torch.Tensor, shape (n_windows, n_chans, n_times)
-            Windows of the step in all processes; only their shape counts.
+            Windows of the step in all processes, in any unit; only their shape counts.
         generator : torch.Generator or None
             Source of the random numbers; None means torch's own.
 
@@ -75,5 +75,11 @@ class Objective(Protocol):
         ...
 
     def trivial_loss(self) -> dict[str, float]:
-        """Give the value of each loss for a predictor that knows nothing."""
+        """Give the value of each loss for a predictor that knows nothing.
+
+        Returns
+        -------
+        losses : dict of float
+            Under names of `forward`, for those losses whose value does not depend on the data.
+        """
         ...

@@ -9,7 +9,13 @@ __all__ = ["count_processes", "gather_rows", "mean_over_processes", "sum_over_pr
 
 
 def count_processes() -> int:
-    """Count the processes that train together."""
+    """Count the processes that train together.
+
+    Returns
+    -------
+    n_processes : int
+        1 outside of distributed training.
+    """
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -24,8 +30,8 @@ def sum_over_processes(x: Tensor) -> Tensor:
 
     Returns
     -------
-    total : torch.Tensor, same shape
-        The sum, the same in every process.
+    total : torch.Tensor, any shape
+        The sum, of the shape of `x`, the same in every process.
     """
     total = x.detach().clone()
     if count_processes() > 1:
@@ -43,8 +49,8 @@ def mean_over_processes(x: Tensor) -> Tensor:
 
     Returns
     -------
-    mean : torch.Tensor, same shape
-        The mean, the same in every process.
+    mean : torch.Tensor, any shape
+        The mean, of the shape of `x`, the same in every process.
     """
     return sum_over_processes(x) / count_processes()
 

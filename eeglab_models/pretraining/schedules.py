@@ -130,6 +130,7 @@ def one_cycle(step: int, n_steps: int, start: float, peak: float, end: float, sh
 
 
 SCHEDULES = {function.__name__: function for function in (constant, linear, cosine, warmup_cosine, one_cycle)}
+"""The schedules by name."""
 
 
 def value_at(schedule: Any, step: int, n_steps: int) -> float:

@@ -202,7 +202,18 @@ class SelfDistillation(nn.Module):
         return copy.deepcopy(self.student.encoder).requires_grad_(True).eval()
 
     def train(self, mode: bool = True) -> "SelfDistillation":
-        """Switch the student between training and evaluation; the teacher always evaluates."""
+        """Switch the student between training and evaluation; the teacher always evaluates.
+
+        Parameters
+        ----------
+        mode : bool
+            Train, or evaluate.
+
+        Returns
+        -------
+        objective : SelfDistillation
+            This objective.
+        """
         super().train(mode)
         self.teacher.eval()
         return self
@@ -231,7 +242,7 @@ class SelfDistillation(nn.Module):
         Parameters
         ----------
         windows : torch.Tensor, shape (batch, n_chans, n_times)
-            EEG windows; only their shape matters.
+            EEG in any unit; only its shape counts.
         generator : torch.Generator or None
             Source of randomness on the CPU; None means torch's own.
 
@@ -242,6 +253,11 @@ class SelfDistillation(nn.Module):
             windows, and ``"{kind}_starts"``, shape (1, n_views), first patch; both are shared by the batch.
             ``"mask"``, shape (batch, n_masked, n_view_chans, n_patches), is True where a patch of a masked
             view is set to zero.
+
+        Raises
+        ------
+        ValueError
+            If the channels are not those of `channel_ids`, or if a window is shorter than a patch.
         """
         n_chans, n_patches = self.count_rows(windows)
         drawn = {}
@@ -340,7 +356,25 @@ class SelfDistillation(nn.Module):
         self.patch_centre.move()
 
     def count_rows(self, windows: Tensor) -> tuple[int, int]:
-        """Count channels and whole patches of the windows, and refuse what cannot be cut."""
+        """Count channels and whole patches of the windows, and refuse what cannot be cut.
+
+        Parameters
+        ----------
+        windows : torch.Tensor, shape (batch, n_chans, n_times)
+            EEG in any unit; only its shape counts.
+
+        Returns
+        -------
+        n_chans : int
+            Channels.
+        n_patches : int
+            Patches of one channel; samples that fill none are not counted.
+
+        Raises
+        ------
+        ValueError
+            If the channels are not those of `channel_ids`, or if a window is shorter than a patch.
+        """
         n_chans, n_times = windows.shape[1:]
         if n_chans != len(self.slots):
             raise ValueError(
@@ -355,7 +389,24 @@ class SelfDistillation(nn.Module):
         return n_chans, n_times // self.patch_size
 
     def size_view(self, kind: str, n_chans: int, n_patches: int) -> tuple[int, int]:
-        """Count channels and patches of one kind of view; at least one of each."""
+        """Count channels and patches of one kind of view; at least one of each.
+
+        Parameters
+        ----------
+        kind : {"global", "local", "masked"}
+            Kind of view.
+        n_chans : int
+            Channels of the windows.
+        n_patches : int
+            Patches of one channel of the windows.
+
+        Returns
+        -------
+        n_view_chans : int
+            Channels of a view.
+        n_view_patches : int
+            Patches of one channel of a view.
+        """
         channels, time = self.local_share if kind == "local" else self.global_share
         # Rounding first, because 0.55 * 100 is a little more than 55.
         rows = round(channels * n_chans, 6)
@@ -363,7 +414,28 @@ class SelfDistillation(nn.Module):
         return max(1, rows), max(1, round(time * n_patches))
 
     def cut_views(self, windows: Tensor, drawn: dict[str, Tensor], kind: str) -> list[View]:
-        """Cut the views of one kind out of the windows."""
+        """Cut the views of one kind out of the windows.
+
+        Parameters
+        ----------
+        windows : torch.Tensor, shape (batch, n_chans, n_times)
+            EEG in microvolts divided by 100, at the rate of the encoder.
+        drawn : dict of torch.Tensor
+            What `draw` returned.
+        kind : {"global", "local", "masked"}
+            Kind of view.
+
+        Returns
+        -------
+        views : list of (torch.Tensor, torch.Tensor)
+            For each view its samples, shape (batch, n_view_chans, n_view_times), in the same unit, and the
+            slot of each of its channels, shape (n_view_chans,). Nothing is hidden in them yet.
+
+        Raises
+        ------
+        ValueError
+            If the channels are not those of `channel_ids`, or if a window is shorter than a patch.
+        """
         _, n_patches = self.size_view(kind, *self.count_rows(windows))
         starts = drawn[f"{kind}_starts"][0].tolist()
         return [
@@ -375,13 +447,37 @@ class SelfDistillation(nn.Module):
         ]
 
     def assign(self, scores: Targets, centre: Centre) -> Targets:
-        """Turn the teacher's scores into probabilities, centred and sharpened."""
+        """Turn the teacher's scores into probabilities, centred and sharpened.
+
+        Parameters
+        ----------
+        scores : torch.Tensor, shape (n_targets, n_items, n_prototypes)
+            Scores of the teacher.
+        centre : Centre
+            Running mean that is subtracted. In training it takes note of the scores, if `centring`.
+
+        Returns
+        -------
+        targets : torch.Tensor, shape (n_targets, n_items, n_prototypes)
+            Probabilities.
+        """
         if self.centring and self.training:
             centre.see(scores)
         return ((scores - centre.mean) / self.temperature).softmax(dim=-1)
 
     def guess(self, scores: Guesses) -> Guesses:
-        """Turn the student's scores into log-probabilities."""
+        """Turn the student's scores into log-probabilities.
+
+        Parameters
+        ----------
+        scores : torch.Tensor, shape (n_guesses, n_items, n_prototypes)
+            Scores of the student.
+
+        Returns
+        -------
+        guesses : torch.Tensor, shape (n_guesses, n_items, n_prototypes)
+            Natural logarithms of probabilities.
+        """
         return (scores / self.student_temperature).log_softmax(dim=-1)
 
     def compare_patches(
@@ -390,7 +486,24 @@ class SelfDistillation(nn.Module):
         tokens: Float[Tensor, "n_masked batch n_view_chans n_patches embed_dim"],
         mask: Bool[Tensor, "n_masked batch n_view_chans n_patches"],
     ) -> tuple[Targets, Guesses]:
-        """Pick the patches to compare; return the teacher's assignments and the student's scores."""
+        """Pick the patches to compare; return the teacher's assignments and the student's scores.
+
+        Parameters
+        ----------
+        teacher_tokens : torch.Tensor, shape (n_global, batch, n_view_chans, n_patches, embed_dim)
+            The teacher's patch tokens of the global views.
+        tokens : torch.Tensor, shape (n_masked, batch, n_view_chans, n_patches, embed_dim)
+            The student's patch tokens of the masked views.
+        mask : torch.Tensor, shape (n_masked, batch, n_view_chans, n_patches)
+            True where a patch is hidden from the student.
+
+        Returns
+        -------
+        targets : torch.Tensor, shape (n_targets, n_items, n_prototypes)
+            Probabilities: of the hidden patches, with one target, or of all patches of each global view.
+        scores : torch.Tensor, shape (n_guesses, n_items, n_prototypes)
+            The student's scores of the same patches.
+        """
         if self.patch_alignment == "same crop":
             twins = torch.arange(len(tokens), device=mask.device) % len(teacher_tokens)
             teacher_tokens = teacher_tokens[twins][mask].unsqueeze(0)  # (1, n_masked_patches, embed_dim)
@@ -403,7 +516,23 @@ class SelfDistillation(nn.Module):
         return self.assign(teacher_scores, self.patch_centre), self.student.patch_head(tokens)
 
     def watch(self, level: str, targets: Targets, scores: Guesses) -> dict[str, Tensor]:
-        """Collect the monitors of one level, windows or patches."""
+        """Collect the monitors of one level, windows or patches.
+
+        Parameters
+        ----------
+        level : {"signal", "patch"}
+            Windows or patches; the names of the monitors begin with it.
+        targets : torch.Tensor, shape (n_targets, n_items, n_prototypes)
+            Probabilities of the teacher.
+        scores : torch.Tensor, shape (n_guesses, n_items, n_prototypes)
+            Scores of the student.
+
+        Returns
+        -------
+        monitors : dict of torch.Tensor
+            What the function `watch` of `eeglab_models.pretraining.assignments` returns, and
+            ``"centre_norm"``, the length of the centre.
+        """
         centre = self.signal_centre if level == "signal" else self.patch_centre
         monitors = watch(targets, scores) | {"centre_norm": centre.mean.norm()}
         return {f"{level}_{name}": value for name, value in monitors.items()}

@@ -8,8 +8,8 @@ from eeglab_models.pretraining.schedules import value_at
 __all__ = ["FREE", "Settings"]
 
 EVERY = ("log_every", "validate_every", "checkpoint_every")
-# Settings that change nothing about the weights, so that training may go on with others.
 FREE = (*EVERY, "figure_every", "n_checkpoints", "n_workers", "cpu")
+"""Settings that change nothing about the weights, so that training may go on with others."""
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class ShardWriter:
         Parameters
         ----------
         data : numpy.ndarray, shape (n_windows, n_chans, n_times)
-            Windows of the type in which they are to be stored.
+            Windows of the type and in the unit in which they are to be stored.
         recording : str
             Name of the recording.
         subject : str or None
@@ -72,7 +72,22 @@ class ShardWriter:
     def batches(
         self, data: Float[np.ndarray, "n_windows n_chans n_times"], recording: str, subject: str | None
     ) -> Iterator[pa.RecordBatch]:
-        """Part the windows of a recording into batches of rows, without copying them."""
+        """Part the windows of a recording into batches of rows, without copying them.
+
+        Parameters
+        ----------
+        data : numpy.ndarray, shape (n_windows, n_chans, n_times)
+            Windows of the type and in the unit in which they are to be stored.
+        recording : str
+            Name of the recording.
+        subject : str or None
+            Whose recording it is, if that is known.
+
+        Yields
+        ------
+        batch : pyarrow.RecordBatch
+            Rows of windows as bytes, with the recording and the subject.
+        """
         step = max(1, BATCH_BYTES // max(1, data[:1].nbytes))
         for start in range(0, len(data), step):
             part = np.ascontiguousarray(data[start : start + step])
@@ -124,7 +139,8 @@ def map_shard(
     Yields
     ------
     data : numpy.ndarray, shape (n_windows, n_chans, n_times)
-        One batch of rows, read-only; its pages are read when they are used.
+        One batch of rows, in the unit in which they were stored, read-only; its pages are read when they are
+        used.
     """
     with pa.memory_map(str(path)) as file:
         table = pa.ipc.open_stream(file).read_all()

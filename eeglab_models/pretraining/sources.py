@@ -50,7 +50,13 @@ class Recording:
         return {fact: getattr(self, fact) for fact in ORIGIN}
 
     def open(self) -> mne.io.BaseRaw | Windows:
-        """Open the recording; a file's samples are read when they are used."""
+        """Open the recording; a file's samples are read when they are used.
+
+        Returns
+        -------
+        recording : mne.io.BaseRaw or Windows
+            What is in memory already is returned as it is.
+        """
         if not isinstance(self.source, Path):
             return self.source
         if not self.in_bids:

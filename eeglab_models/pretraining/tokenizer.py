@@ -208,7 +208,7 @@ class TFDualTokenizer(nn.Module):
         Parameters
         ----------
         windows : torch.Tensor, shape (n_windows, n_chans, n_times)
-            Windows of the step in all processes.
+            Windows of the step in all processes, in any unit; they change nothing.
         generator : torch.Generator or None
             Source of the random numbers; None means torch's own.
 
@@ -276,7 +276,18 @@ class TFDualTokenizer(nn.Module):
         return losses
 
     def contrast_halves(self, patches: Patches) -> Scalar:
-        """Ask the two halves of a window to be alike; each is encoded as a window of its own."""
+        """Ask the two halves of a window to be alike; each is encoded as a window of its own.
+
+        Parameters
+        ----------
+        patches : torch.Tensor, shape (batch, n_chans, n_patches, patch_size)
+            EEG in microvolts divided by 100, sampled at 200 Hz.
+
+        Returns
+        -------
+        loss : torch.Tensor, scalar
+            Loss in nats, as `contrastive_loss` returns it.
+        """
         n_half = patches.shape[2] // 2
         halves = torch.cat([patches[:, :, :n_half], patches[:, :, -n_half:]])
         tokens = self.encoder(halves)  # (2 * batch, n_chans, n_half, embed_dim)
@@ -293,7 +304,14 @@ class TFDualTokenizer(nn.Module):
         """
 
     def trivial_loss(self) -> dict[str, float]:
-        """Give the losses of decoders that always answer zero."""
+        """Give the losses of decoders that always answer zero.
+
+        Returns
+        -------
+        losses : dict of float
+            1 for every loss whose target has a variance of 1: ``"amplitude"`` and ``"phase"``, with
+            `standardise_signal` ``"signal"``; and for ``"signal_unexplained"``.
+        """
         signal = {"signal": 1.0} if self.standardise_signal else {}
         return signal | {"amplitude": 1.0, "phase": 1.0, "signal_unexplained": 1.0}
 
@@ -304,7 +322,8 @@ class TFDualTokenizer(nn.Module):
         Parameters
         ----------
         windows : torch.Tensor, shape (n_windows, n_chans, n_times)
-            The first batch, the same windows in all processes.
+            EEG in microvolts divided by 100, sampled at 200 Hz: the first batch, the same windows in all
+            processes.
 
         Raises
         ------
@@ -330,6 +349,11 @@ class TFDualTokenizer(nn.Module):
         -------
         temporal, frequency : torch.Tensor, shape (batch, n_chans, n_patches)
             Codes, from 0 to `n_codes` - 1.
+
+        Raises
+        ------
+        ValueError
+            If the windows have other channels, too few samples or too many.
         """
         tokens = self.encoder(self.cut(windows))  # (batch, n_chans, n_patches, embed_dim)
         streams = (self.temporal, self.frequency)
@@ -337,7 +361,23 @@ class TFDualTokenizer(nn.Module):
         return temporal, frequency
 
     def cut(self, windows: Tensor) -> Patches:
-        """Cut windows into patches, or say why they do not fit."""
+        """Cut windows into patches, or say why they do not fit.
+
+        Parameters
+        ----------
+        windows : torch.Tensor, shape (batch, n_chans, n_times)
+            EEG in microvolts divided by 100, sampled at 200 Hz.
+
+        Returns
+        -------
+        patches : torch.Tensor, shape (batch, n_chans, n_patches, patch_size)
+            The same samples; those that fill no patch are left out.
+
+        Raises
+        ------
+        ValueError
+            If the windows have other channels, too few samples or too many.
+        """
         n_chans, n_patches = windows.shape[1], windows.shape[2] // self.patch_size
         n_patches_least = 2 if self.weights["contrastive"] else 1
         if n_chans != self.n_chans or not n_patches_least <= n_patches <= self.n_patches:

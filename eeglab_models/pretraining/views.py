@@ -78,7 +78,7 @@ def cut_crop(
     Parameters
     ----------
     windows : torch.Tensor, shape (batch, n_chans, n_times)
-        EEG windows.
+        EEG windows in any unit.
     channels : torch.Tensor, shape (n_view_chans,)
         Rows to keep.
     start, n_samples : int
@@ -100,14 +100,14 @@ def hide_patches(
     Parameters
     ----------
     view : torch.Tensor, shape (batch, n_chans, n_times)
-        EEG of `n_patches` whole patches.
+        EEG of `n_patches` whole patches, in any unit.
     hidden : torch.Tensor, shape (batch, n_chans, n_patches)
         True where a patch is hidden.
 
     Returns
     -------
     masked : torch.Tensor, shape (batch, n_chans, n_times)
-        A copy with zeros.
+        A copy in the same unit, with zeros.
     """
     patches = view.unflatten(-1, (hidden.shape[-1], -1))  # (batch, n_chans, n_patches, patch_size)
     return patches.masked_fill(hidden.unsqueeze(-1), 0.0).flatten(-2)  # (batch, n_chans, n_times)

@@ -18,10 +18,12 @@ from jaxtyping import Float
 __all__ = ["BRAIN_RADIUS", "HEAD_RADIUS", "sphere_potentials"]
 
 HEAD_RADIUS = 0.095  # m
+"""Radius of the head in metres."""
 # Brain, cerebrospinal fluid, skull, scalp.
 SHELL_RADII = np.array([0.90, 0.92, 0.97, 1.0])  # outer radii, relative to the head's
 CONDUCTIVITIES = np.array([0.33, 1.0, 0.004, 0.33])  # S/m
 BRAIN_RADIUS = SHELL_RADII[0] * HEAD_RADIUS
+"""Radius of the sphere that holds the sources, in metres."""
 # The outermost admissible dipole, at 0.9 of the head's radius, leaves 0.9**100 = 3e-5 to later terms.
 N_TERMS = 100
 

@@ -104,7 +104,7 @@ def interpolate(
     Returns
     -------
     data : numpy.ndarray, shape (n_windows, n_chans, n_times)
-        The same with these channels filled.
+        EEG in microvolts, a copy with these channels filled.
 
     Raises
     ------

@@ -172,7 +172,20 @@ class SimulatedMotorImagery(BaseDataset):
         update_path: bool | None = None,
         verbose: bool | str | int | None = None,
     ) -> list[str]:
-        """Return no path: nothing lies on disk."""
+        """Return no path: nothing lies on disk.
+
+        Parameters
+        ----------
+        subject : int
+            Subject, counted from 1.
+        path, force_update, update_path, verbose : str, int, bool or None
+            Have no effect: moabb passes them to data sets that it downloads.
+
+        Returns
+        -------
+        paths : list of str
+            Empty.
+        """
         return []
 
     def simulate_run(self, subject: int, session: int = 0, run: int = 0) -> mne.io.RawArray:
@@ -261,11 +274,46 @@ class SimulatedMotorImagery(BaseDataset):
         )
 
     def generator(self, purpose: str, subject: int, session: int = -1, run: int = -1) -> np.random.Generator:
-        """Return the random numbers of one purpose in one run, in a session, or of a subject."""
+        """Return the random numbers of one purpose in one run, in a session, or of a subject.
+
+        Parameters
+        ----------
+        purpose : str
+            One of ``PURPOSES``.
+        subject : int
+            Subject, counted from 1.
+        session : int
+            Session, counted from 0; -1 for what does not change between sessions.
+        run : int
+            Run, counted from 0; -1 for what does not change between runs.
+
+        Returns
+        -------
+        generator : numpy.random.Generator
+            Starts anew at every call.
+        """
         return np.random.default_rng([self.seed, subject, session + 1, run + 1, PURPOSES.index(purpose)])
 
     def head(self, subject: int, session: int) -> Head:
-        """Draw one subject's head as it is in one session."""
+        """Draw one subject's head as it is in one session.
+
+        Parameters
+        ----------
+        subject : int
+            Subject, counted from 1.
+        session : int
+            Session, counted from 0.
+
+        Returns
+        -------
+        head : Head
+            Electrodes, sources and their strengths.
+
+        Raises
+        ------
+        ValueError
+            If there is no such subject or session.
+        """
         check_choice("subject", [subject], range(1, len(self._all_subjects) + 1))
         check_choice("session", [session], range(self.n_sessions))
         return draw_head(
@@ -277,7 +325,27 @@ class SimulatedMotorImagery(BaseDataset):
         )
 
     def trials(self, subject: int, session: int, run: int) -> Trials:
-        """Draw the trials of one run."""
+        """Draw the trials of one run.
+
+        Parameters
+        ----------
+        subject : int
+            Subject, counted from 1.
+        session : int
+            Session, counted from 0.
+        run : int
+            Run, counted from 0.
+
+        Returns
+        -------
+        trials : Trials
+            Labels, cues, engagement and onsets.
+
+        Raises
+        ------
+        ValueError
+            If there is no such run.
+        """
         check_choice("run", [run], range(self.n_runs))
         rng = self.generator("trials", subject, session, run)
         return draw_trials(self.classes, self.n_trials_per_run, self.sfreq, quality(subject), rng)
@@ -285,13 +353,38 @@ class SimulatedMotorImagery(BaseDataset):
     def rereference(
         self, potentials: Float[np.ndarray, "n_electrodes columns"]
     ) -> Float[np.ndarray, "n_measured columns"]:
-        """Measure EEG and EOG against the reference."""
+        """Measure EEG and EOG against the reference.
+
+        Parameters
+        ----------
+        potentials : numpy.ndarray, shape (n_electrodes, n_columns)
+            Potentials at the EEG, the EOG and the mastoid electrodes, in any unit; columns are samples, or
+            sources.
+
+        Returns
+        -------
+        measured : numpy.ndarray, shape (n_measured, n_columns)
+            The same unit: EEG and EOG against the mean of the mastoids or of the EEG electrodes.
+        """
         n_chans = len(self.ch_names)
         rows = slice(-len(MASTOIDS), None) if self.reference == "mastoids" else slice(n_chans)
         return potentials[: n_chans + len(EOG)] - potentials[rows].mean(axis=0)
 
     def to_raw(self, microvolts: Float[np.ndarray, "n_measured n_times"], trials: Trials) -> mne.io.RawArray:
-        """Pack EEG, EOG and cues into a recording of mne, in volts."""
+        """Pack EEG, EOG and cues into a recording of mne, in volts.
+
+        Parameters
+        ----------
+        microvolts : numpy.ndarray, shape (n_measured, n_times)
+            EEG and EOG in microvolts.
+        trials : Trials
+            Their cues become events and annotations.
+
+        Returns
+        -------
+        raw : mne.io.RawArray
+            EEG and EOG channels in volts and a stimulus channel.
+        """
         stimulus = np.zeros((1, trials.n_times))
         stimulus[0, trials.cues] = [EVENTS[label] for label in trials.labels]
         names = [*self.ch_names, *EOG, "STIM"]

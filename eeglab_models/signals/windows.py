@@ -37,7 +37,20 @@ class Report:
     steps: tuple[tuple[str, str], ...] = ()
 
     def add(self, subject: str, finding: str) -> "Report":
-        """Return the report with one more step."""
+        """Return the report with one more step.
+
+        Parameters
+        ----------
+        subject : str
+            What the step is about.
+        finding : str
+            What was found or done.
+
+        Returns
+        -------
+        report : Report
+            A new one; this one stays as it is.
+        """
         return Report((*self.steps, (subject, finding)))
 
     def __getitem__(self, subject: str) -> str:
