@@ -3,9 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 # One thread per process: two workers on two cores would otherwise fight for them.
-PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# Without a network: make demo WHEELS=kit/wheels
+PIP := $(BIN)/python -m pip install --quiet -c constraints.txt $(if $(WHEELS),--no-index --find-links "$(WHEELS)")
 
-.PHONY: demo test lint notebooks lab bench clean
+.PHONY: demo test lint notebooks site pages lab bench prefetch clean
 .DEFAULT_GOAL := help
 
 help:            ## show the commands
@@ -14,16 +16,29 @@ help:            ## show the commands
 demo: $(READY)   ## run the quickstart on the simulated data set, no download
 	$(BIN)/python -m eeglab_models demo
 
-test: lint       ## everything that CI runs: style, tests, every notebook
-	$(PARALLEL)
-	$(MAKE) notebooks
+test: lint       ## everything that CI runs: style, tests, every notebook, the site
+	$(PYTEST) -n 2 --ignore=tests/browser
+	$(MAKE) site
+	$(PYTEST) tests/browser
 
 lint: $(READY)   ## check style of package, tests and notebooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-notebooks: $(READY) ## execute every notebook, top to bottom
-	$(PARALLEL) --nbmake --nbmake-timeout=600 -W default notebooks
+notebooks: $(READY) ## execute every notebook, top to bottom, into build/notebooks
+	rm -rf build/notebooks
+	mkdir -p build
+	cp -r notebooks build/notebooks
+	$(PYTEST) -n 2 --nbmake --overwrite --nbmake-timeout=600 -W default build/notebooks
+
+site: notebooks  ## execute every notebook, and build the site from them in build/site
+	$(MAKE) pages
+
+pages: $(READY)  ## build the site from the notebooks as they were last executed
+	rm -rf build/source build/site
+	cp -r site build/source
+	cp -r CHANGELOG.md build/notebooks benchmarks/results build/source
+	$(BIN)/sphinx-build -q -W --keep-going build/source build/site
 
 lab: $(READY)    ## open JupyterLab
 	$(BIN)/jupyter lab notebooks
@@ -31,13 +46,16 @@ lab: $(READY)    ## open JupyterLab
 bench: $(READY)  ## compare speed with braindecode: make bench PEER_PYTHON=...
 	$(BIN)/python benchmarks/run.py --peer-python "$(PEER_PYTHON)"
 
+prefetch: $(READY) ## fill the folder kit with all that a workshop needs without a network
+	$(BIN)/eeglab-models prefetch --workshop
+
 clean:           ## remove the environment and all outputs
-	rm -rf .venv outputs
+	rm -rf .venv outputs build
 
 # CPU torch comes first and pinned, so that nothing else can choose a larger build.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[notebooks,test,dev]"
+	$(PIP) torch
+	$(PIP) -e ".[notebooks,test,dev,site]"
 	touch $(READY)
