@@ -20,7 +20,8 @@ myst_heading_anchors = 3
 
 # The notebooks were executed before.
 nb_execution_mode = "off"
-# A widget needs a running kernel; the figure after it shows what it shows.
+# A widget needs a running kernel, and scripts from elsewhere; the figure after it shows what it shows.
+nb_ipywidgets_js = {}
 nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
 
 # What scikit-learn adds to every estimator is described there.

@@ -76,6 +76,7 @@ def test_a_page_opens_from_disk_with_all_its_pictures_and_asks_nobody(page, name
     assert [image for image in shown if image[1] == 0] == []
     assert [image for image in shown if len(image[2]) < 15] == []
     assert len(shown) >= 2 * name.startswith("notebooks/")
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
 @pytest.mark.parametrize("name", PAGES)
