@@ -292,8 +292,10 @@ class SpatialConv(nn.Sequential):
     ) -> Float[Tensor, "batch n_filters n_times"]:
         """Filter windows in frequency and in space."""
         conv, norm, activation = self
+        # What is compiled serves any number of windows.
+        few = not torch.compiler.is_compiling() and len(x) < FEW_WINDOWS
         # An adapter in the place of the convolution has to be called, not looked into.
-        if len(x) < FEW_WINDOWS or filter_bank.two_pass or type(conv) is not nn.Conv2d:
+        if few or filter_bank.two_pass or type(conv) is not nn.Conv2d:
             bands = filter_bank(x).to(conv.weight.dtype)  # (batch, n_bands, n_chans, n_times)
             maps = conv(bands)  # (batch, n_filters, 1, n_times)
         else:
