@@ -285,8 +285,10 @@ def test_a_full_disk_ends_in_one_sentence(run, tmp_path):
 
 def test_a_slurm_job_is_described_without_starting_any(tmp_path):
     path = tmp_path / "slurm.yaml"
+    # The scheduler would look for an address that other computers reach, which needs a network.
     path.write_text(
-        "queue: gpu\ncores: 4\nmemory: 16GB\nwalltime: 10:00:00\njob_extra_directives: [--gres=gpu:1]"
+        "queue: gpu\ncores: 4\nmemory: 16GB\nwalltime: 10:00:00\njob_extra_directives: [--gres=gpu:1]\n"
+        "scheduler_options: {host: 127.0.0.1, dashboard_address: ':0'}"
     )
 
     script = cluster.job_script(cluster.read_slurm(path), threads=1)
