@@ -75,9 +75,9 @@ class Benchmark:
         finally:
             side.close()
 
-    def compare(self, case: dict[str, Any], n_pairs: int = 3) -> list[float]:
-        """Ratios of pairs of runs, the reference's first, after one pair that warms up."""
-        return self.compare_variants(case, [{}], n_pairs)[0]
+    def compare(self, case: dict[str, Any]) -> list[float]:
+        """Ratios of three pairs of runs, the reference's first, after one pair that warms up."""
+        return self.compare_variants(case, [{}], n_pairs=3)[0]
 
     def compare_variants(
         self, case: dict[str, Any], variants: list[dict[str, Any]], n_pairs: int

@@ -1,6 +1,7 @@
 """What CodeBrain alone promises."""
 
 import pytest
+import small_models
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
@@ -16,19 +17,11 @@ from eeglab_models.models.codebrain import (
     WindowAttention,
 )
 
-SMALL = {
+SMALL = small_models.CODEBRAIN | {
     "n_outputs": 3,
     "n_chans": 2,
     "n_times": 150,
     "patch_size": 30,
-    "res_channels": 6,
-    "skip_channels": 5,
-    "out_channels": 7,
-    "num_res_layers": 2,
-    "s4_lmax": 12,
-    "conv_out_chans": 10,
-    "proj_kernel_size": 9,
-    "proj_padding": 4,
     "pos_kernel": (3, 5),
     "codebook_size_t": 11,
     "codebook_size_f": 13,

@@ -327,11 +327,16 @@ def check_port() -> Finding:
 
 def check_browser() -> Finding:
     """Look for the browser that tests of pages run in."""
-    found = next((path for path in map(shutil.which, BROWSERS) if path), None)
+    found = find_browser()
     if found is None:
         remedy = "Only tests in a browser need it: apt install chromium, or go without."
         return Finding("browser", WARNING, "no Chromium on the PATH", remedy)
     return Finding("browser", OK, found)
+
+
+def find_browser() -> str | None:
+    """Find a Chromium by its usual names."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 def count_cores() -> int:

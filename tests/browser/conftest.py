@@ -1,13 +1,13 @@
 """A real browser: Chromium without a window."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import sync_playwright
 
+from eeglab_models.experiments.doctor import find_browser
+
 ROOT = Path(__file__).parents[2]
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 # Without a sandbox because containers give none to root; the rest keeps it from calling home.
 QUIET = [
     "--no-sandbox",
@@ -22,7 +22,7 @@ QUIET = [
 def browser():
     with sync_playwright() as playwright:
         own = playwright.chromium.executable_path
-        found = own if Path(own).exists() else next(filter(None, map(shutil.which, NAMES)), None)
+        found = own if Path(own).exists() else find_browser()
         if found is None:
             pytest.skip(
                 "There is no Chromium: apt install chromium, or .venv/bin/playwright install chromium."
