@@ -165,6 +165,8 @@ def test_all_swaps_are_tried_where_pairs_are_few():
     comparison = compare(table([0.9, 0.8, 0.7, 0.8], [0.8, 0.6, 0.4, 0.4]), "a", "b")
 
     assert comparison.difference == pytest.approx(0.25)
+    # Differences 0.1 to 0.4: a standard error of 0.0645, times Student's 3.182 for three degrees of freedom.
+    assert (comparison.low, comparison.high) == pytest.approx((0.25 - 0.2054, 0.25 + 0.2054), abs=1e-3)
     assert comparison.p_value == 2 / 16  # only all signs alike differ as much, either way
     assert (comparison.n_pairs, comparison.pairs, comparison.n_wins) == (4, "subject", 4)
 

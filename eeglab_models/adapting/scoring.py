@@ -41,6 +41,8 @@ class Comparison:
         Names of the pipelines.
     difference : float
         Mean score of `a` minus that of `b`.
+    low, high : float
+        Bounds of the difference with 95 % confidence, by `mean_interval` over the pairs.
     p_value : float
         Share of all ways to swap the two within pairs that differ at least as much, in either direction.
     n_pairs : int
@@ -54,6 +56,8 @@ class Comparison:
     a: str
     b: str
     difference: float
+    low: float
+    high: float
     p_value: float
     n_pairs: int
     pairs: str
@@ -307,7 +311,7 @@ def compare(
     Returns
     -------
     comparison : Comparison
-        Difference of the means and two-sided p-value.
+        Difference of the means, its interval and a two-sided p-value.
 
     Raises
     ------
@@ -341,10 +345,13 @@ def compare(
         vectorized=True,
         rng=np.random.default_rng(seed),
     )
+    low, high = mean_interval(differences)
     return Comparison(
         a=a,
         b=b,
         difference=float(differences.mean()),
+        low=low,
+        high=high,
         p_value=float(test.pvalue),
         n_pairs=len(pairs),
         pairs=unit[-1],

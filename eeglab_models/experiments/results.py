@@ -279,11 +279,10 @@ def compare_pipelines(table: pd.DataFrame) -> pd.DataFrame:
                     continue
                 pair = means.reset_index().melt("subject", value_name="score").assign(dataset=dataset)
                 tested = compare(pair, a, b)
-                low, high = mean_interval((means[a] - means[b]).to_numpy())
                 one_sided = compute_dataset_statistics(pair).query("pipe1 == @a and pipe2 == @b").iloc[0]
                 combined.append(one_sided)
                 row = {"dataset": dataset, "evaluation": evaluation, "a": a, "b": b}
-                row |= {"difference": tested.difference, "low": low, "high": high}
+                row |= {"difference": tested.difference, "low": tested.low, "high": tested.high}
                 row |= {"p_value": tested.p_value, "effect": one_sided["smd"]}
                 rows.append(row | {"n_subjects": tested.n_pairs, "n_wins": tested.n_wins})
             if len(combined) > 1:
