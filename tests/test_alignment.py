@@ -256,19 +256,39 @@ def test_spread_is_the_loss_of_the_best_constant():
     assert spread(targets).item() == pytest.approx(0.5)
 
 
-def test_log_spectrum_finds_a_rhythm():
-    time = torch.arange(64) / 256
-    rhythm = 0.02 * torch.sin(2 * math.pi * 12 * time) + 3.0  # 12 Hz is the third multiple of 4 Hz
+def test_log_spectrum_finds_a_rhythm_and_its_amplitude():
+    time = torch.arange(320) / 128
+    rhythm = 0.02 * torch.sin(2 * math.pi * 12 * time)
 
-    spectrum = log_spectrum(rhythm)
+    spectrum = log_spectrum(rhythm.expand(1, 2, -1), 128.0)
 
-    assert spectrum.shape == (32,)
-    assert spectrum.argmax() == 2
-    assert spectrum[2].item() == pytest.approx(math.log(0.02 * 32), rel=1e-4)
+    assert spectrum.shape == (1, 2, 40)
+    assert (spectrum.argmax(dim=-1) == 11).all()  # the first value is that of 1 Hz
+    # A sine of a whole number of cycles under a Hann taper, whose mean is a half.
+    assert spectrum[0, 0, 11].item() == pytest.approx(math.log(0.02 * 128 / 2 / 2), rel=1e-4)
+
+
+def test_log_spectrum_averages_power_over_seconds():
+    once = torch.cat([torch.zeros(128), torch.randn(128)])[None, None]
+
+    half = log_spectrum(once, 128.0)[0, 0]
+
+    segments = torch.stack([once[0, 0, start : start + 128] for start in (0, 64, 128)])
+    power = torch.fft.rfft(segments * torch.hann_window(128)).abs().square().mean(0)
+    torch.testing.assert_close(half, power[1:41].log() / 2)
+
+
+def test_log_spectrum_ends_at_half_the_sampling_frequency():
+    assert log_spectrum(torch.randn(1, 1, 64), 32.0).shape == (1, 1, 16)
 
 
 def test_silent_channels_have_a_finite_spectrum():
-    assert log_spectrum(torch.zeros(16)).isfinite().all()
+    assert log_spectrum(torch.zeros(1, 1, 16), 16.0).isfinite().all()
+
+
+def test_windows_shorter_than_a_second_have_no_spectrum():
+    with pytest.raises(ValueError, match="need windows of 128 samples, got 100"):
+        log_spectrum(torch.zeros(1, 1, 100), 128.0)
 
 
 # Switches.
@@ -323,14 +343,13 @@ def test_normalisation_can_be_switched_off(windows, mask, option):
 
 
 def test_spectra_can_be_the_target(windows, mask):
-    objective = build(target="log-spectrum", normalise_patches=False)
+    objective = build(target="log-spectrum", normalise_patches=False, encoder={"sfreq": 48.0})
     nn.init.zeros_(objective.reconstructor.reconstructor_proj.weight)
 
     losses = objective(windows, mask)
 
-    _, _, steps, chans = locate(mask, windows.device)
-    patches = windows.unflatten(-1, (6, 16))[:, chans, steps]  # (batch, n_targets, patch_size)
-    expected = torch.fft.rfft(patches).abs()[..., 1:].log().square().mean()
+    _, _, _, chans = locate(mask, windows.device)
+    expected = log_spectrum(windows, 48.0)[:, chans].square().mean()  # whatever the moment
     assert losses["reconstruction"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 

@@ -37,6 +37,7 @@ __all__ = ["MaskedAlignment", "log_spectrum"]
 PUBLISHED_SHARE = 12 / 58
 
 Windows = Float[Tensor, "batch n_chans n_times"]
+Described = Float[Tensor, "batch n_patches n_chans n_values"]
 Summary = Float[Tensor, "batch n_patches n_summary_tokens embed_dim"]
 
 
@@ -77,7 +78,7 @@ class MaskedAlignment(nn.Module):
         says.
     target : {"samples", "log-spectrum"}
         What describes a patch to reconstruct: its samples as published, or, as a variation, the logarithm of
-        its amplitude spectrum.
+        the spectrum of its channel in the whole window, which takes windows of a second at least.
 
     Attributes
     ----------
@@ -155,7 +156,7 @@ class MaskedAlignment(nn.Module):
         self.skip = skip
         self.describe = TARGETS[target]
 
-        layers, size = encoder.target_encoder.blocks, encoder.patch_size
+        layers = encoder.target_encoder.blocks
         widths = (encoder.embed_dim, layers[0].attn.n_heads, layers[0].mlp.fc1.out_features)
         self.encoder = encoder.requires_grad_(False).eval()
         self.student = deepcopy(encoder.target_encoder).requires_grad_(True).train()
@@ -169,7 +170,7 @@ class MaskedAlignment(nn.Module):
             *widths,
             n_layers=len(layers) if n_reconstructor_layers is None else n_reconstructor_layers,
             n_channel_names=self.student.chan_embed.num_embeddings,
-            n_values=self.describe(torch.zeros(size)).numel(),
+            n_values=self.describe(torch.zeros(1, 1, encoder.n_times), encoder).shape[-1],
             init_std=encoder.arguments["init_std"],
         )
 
@@ -263,7 +264,8 @@ class MaskedAlignment(nn.Module):
         # rebuilt: (batch, n_targets, n_values)
 
         anchor = self.encode_targets(patches)  # (batch, n_patches, n_summary_tokens, embed_dim)
-        hidden = self.describe(at_least_single(patches[:, target_steps, target_chans]))
+        described = self.describe(windows, self.encoder)  # (batch, n_patches, n_chans, n_values)
+        hidden = at_least_single(described[:, target_steps, target_chans])  # (batch, n_targets, n_values)
         if self.normalise_patches:
             hidden = F.layer_norm(hidden, hidden.shape[-1:])  # (batch, n_targets, n_values)
         alignment = F.mse_loss(at_least_single(predicted), anchor)
@@ -387,30 +389,55 @@ def locate(drawn: dict[str, Tensor], device: torch.device) -> tuple[Tensor, Tens
     return seen_steps, seen_chans, target_steps, target_chans
 
 
-def log_spectrum(patches: Float[Tensor, "*dims patch_size"]) -> Float[Tensor, "*dims n_values"]:
-    """Take the logarithm of the amplitude spectrum of patches.
+def log_spectrum(windows: Windows, sfreq: float) -> Float[Tensor, "batch n_chans n_values"]:
+    """Take the logarithm of the spectrum of windows, by Welch's method with segments of a second.
 
     Parameters
     ----------
-    patches : torch.Tensor, shape (..., patch_size)
-        EEG in millivolts.
+    windows : torch.Tensor, shape (batch, n_chans, n_times)
+        EEG in millivolts, a second of it at least.
+    sfreq : float
+        Sampling frequency in Hz.
 
     Returns
     -------
-    spectra : torch.Tensor, shape (..., patch_size // 2)
-        Natural logarithms; the frequencies start at one cycle per patch, so that slow drifts do not count.
+    spectra : torch.Tensor, shape (batch, n_chans, n_values)
+        Natural logarithms of amplitudes, from 1 to 40 Hz in steps of 1 Hz, or to half the sampling frequency.
+
+    Raises
+    ------
+    ValueError
+        If the windows are shorter than a second.
     """
-    amplitudes = torch.fft.rfft(patches)[..., 1:].abs()  # (*dims, n_values)
+    size = round(sfreq)
+    if windows.shape[2] < size:
+        raise ValueError(
+            f"Spectra with steps of 1 Hz need windows of {size} samples, got {windows.shape[2]}. Pass longer "
+            "windows, or target='samples'."
+        )
+    taper = torch.hann_window(size, device=windows.device)
+    segments = at_least_single(windows).unfold(-1, size, max(1, size // 2)) * taper
+    # segments: (batch, n_chans, n_segments, size)
+    power = torch.fft.rfft(segments)[..., 1:41].abs().square().mean(dim=2)  # (batch, n_chans, n_values)
     # Far below the noise of an amplifier: silent channels stay finite.
-    return amplitudes.clamp(min=1e-6).log()
+    return power.clamp(min=1e-12).log() / 2
 
 
-def as_samples(patches: Float[Tensor, "*dims patch_size"]) -> Float[Tensor, "*dims patch_size"]:
+def give_samples(windows: Windows, encoder: EEGPT) -> Described:
     """Describe patches by their samples, as published."""
-    return patches
+    return cut_moments(windows, encoder.patch_size, encoder.patch_size)
 
 
-TARGETS: dict[str, Callable[[Tensor], Tensor]] = {"samples": as_samples, "log-spectrum": log_spectrum}
+def give_spectra(windows: Windows, encoder: EEGPT) -> Described:
+    """Describe patches by the spectrum of their channel, the same in all moments."""
+    spectra = log_spectrum(windows, encoder.sfreq).unsqueeze(1)  # (batch, 1, n_chans, n_values)
+    return spectra.expand(-1, windows.shape[2] // encoder.patch_size, -1, -1)
+
+
+TARGETS: dict[str, Callable[[Windows, EEGPT], Described]] = {
+    "samples": give_samples,
+    "log-spectrum": give_spectra,
+}
 
 
 def spread(targets: Float[Tensor, "batch n_positions *dims"]) -> Float[Tensor, ""]:
