@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from eeglab_models import EEGDINO, EEGPT, CodeBrain, FBLightConvNet
-from eeglab_models.models.checkpoints import shipped_checkpoint
+from eeglab_models.models.checkpoints import find_checkpoint, shipped_checkpoint
 
 README = Path(__file__).parents[1] / "data" / "README.md"
 
@@ -49,3 +49,11 @@ def test_another_data_folder_can_be_named(monkeypatch, tmp_path):
 
     with pytest.raises(FileNotFoundError, match="There are: none"):
         shipped_checkpoint("fblightconvnet-simulated")
+
+
+def test_folders_and_repositories_are_left_as_they_are(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+
+    assert [find_checkpoint(name) for name in ("mine", "user/model")] == ["mine", "user/model"]
+    assert find_checkpoint("eegpt-toy") == shipped_checkpoint("eegpt-toy")

@@ -163,6 +163,7 @@ def test_a_draw_that_hides_nothing_has_no_loss(objective, windows):
     losses["loss"].backward()
 
     assert losses["loss"] == 0
+    assert all(value.isfinite() for value in losses.values())
 
 
 # The tokenizer
@@ -173,6 +174,7 @@ def test_the_tokenizer_stays_as_it_is(objective, windows):
     objective.train()(windows)["loss"].backward()
 
     assert not objective.tokenizer.training
+    assert not any(parameter.requires_grad for parameter in objective.tokenizer.parameters())
     assert all(parameter.grad is None for parameter in objective.tokenizer.parameters())
     after = objective.tokenizer.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)

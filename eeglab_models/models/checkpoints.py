@@ -4,9 +4,31 @@ import difflib
 import os
 from pathlib import Path
 
-__all__ = ["shipped_checkpoint"]
+__all__ = ["find_checkpoint", "shipped_checkpoint"]
 
 VARIABLE = "EEGLAB_MODELS_DATA"
+
+
+def find_checkpoint(source: str) -> str | Path:
+    """Turn what a user names into what `from_pretrained` reads.
+
+    Parameters
+    ----------
+    source : str
+        Name of a checkpoint that comes with the repository, a folder, or a repository on the Hub,
+        ``"user/model"``.
+
+    Returns
+    -------
+    source : str or pathlib.Path
+        The folder of a shipped checkpoint; anything else as it is.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is neither a folder nor a repository, and no such checkpoint is shipped.
+    """
+    return source if "/" in source or Path(source).is_dir() else shipped_checkpoint(source)
 
 
 def shipped_checkpoint(name: str) -> Path:
