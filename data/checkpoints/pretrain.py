@@ -6,7 +6,7 @@ losses and monitors on held-out windows, of all seeds, go to losses.csv.
 
 What linear probes reach on pretrained and on random encoders goes to pretraining.csv. Nobody who is probed
 was learned from. Of every kind of encoder the layer is probed that did best on `DEVELOPMENT`, and scores are
-those of `TEST`, whom nothing else has looked at. With ``--arithmetic FOLDER``, PhysioNet's mental arithmetic
+those of `TEST`, on whom nothing was chosen. With ``--arithmetic FOLDER``, PhysioNet's mental arithmetic
 recordings are probed too, each person left out in turn.
 """
 
