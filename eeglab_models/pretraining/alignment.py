@@ -16,7 +16,6 @@ signals, NeurIPS, section 2.2. Shapes use these names throughout:
     embed_dim         width of a token
 """
 
-from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, ClassVar, Literal
 
@@ -35,8 +34,10 @@ __all__ = ["MaskedAlignment", "log_spectrum"]
 
 # Of 58 channels, a visible moment keeps 12.
 PUBLISHED_SHARE = 12 / 58
+TARGETS = ("samples", "log-spectrum")
 
 Windows = Float[Tensor, "batch n_chans n_times"]
+Patches = Float[Tensor, "batch n_patches n_chans patch_size"]
 Described = Float[Tensor, "batch n_patches n_chans n_values"]
 Summary = Float[Tensor, "batch n_patches n_summary_tokens embed_dim"]
 
@@ -154,12 +155,14 @@ class MaskedAlignment(nn.Module):
         self.normalise_targets = normalise_targets
         self.normalise_patches = normalise_patches
         self.skip = skip
-        self.describe = TARGETS[target]
+        self.target = target
 
         layers = encoder.target_encoder.blocks
         widths = (encoder.embed_dim, layers[0].attn.n_heads, layers[0].mlp.fc1.out_features)
         self.encoder = encoder.requires_grad_(False).eval()
         self.student = deepcopy(encoder.target_encoder).requires_grad_(True).train()
+        silence = torch.zeros(encoder.input_shape)
+        patches = cut_moments(silence, encoder.patch_size, encoder.patch_size)
         self.predictor = Predictor(
             *widths,
             n_layers=len(layers) if n_predictor_layers is None else n_predictor_layers,
@@ -170,7 +173,7 @@ class MaskedAlignment(nn.Module):
             *widths,
             n_layers=len(layers) if n_reconstructor_layers is None else n_reconstructor_layers,
             n_channel_names=self.student.chan_embed.num_embeddings,
-            n_values=self.describe(torch.zeros(1, 1, encoder.n_times), encoder).shape[-1],
+            n_values=self.describe(silence, patches).shape[-1],
             init_std=encoder.arguments["init_std"],
         )
 
@@ -264,7 +267,7 @@ class MaskedAlignment(nn.Module):
         # rebuilt: (batch, n_targets, n_values)
 
         anchor = self.encode_targets(patches)  # (batch, n_patches, n_summary_tokens, embed_dim)
-        described = self.describe(windows, self.encoder)  # (batch, n_patches, n_chans, n_values)
+        described = self.describe(windows, patches)  # (batch, n_patches, n_chans, n_values)
         hidden = at_least_single(described[:, target_steps, target_chans])  # (batch, n_targets, n_values)
         if self.normalise_patches:
             hidden = F.layer_norm(hidden, hidden.shape[-1:])  # (batch, n_targets, n_values)
@@ -279,7 +282,7 @@ class MaskedAlignment(nn.Module):
         }
 
     @torch.no_grad()
-    def encode_targets(self, patches: Float[Tensor, "batch n_patches n_chans patch_size"]) -> Summary:
+    def encode_targets(self, patches: Patches) -> Summary:
         """Summarise all moments from all channels, by the target encoder.
 
         Parameters
@@ -294,6 +297,31 @@ class MaskedAlignment(nn.Module):
         """
         anchor = at_least_single(self.encoder.target_encoder(patches, self.encoder.chans_id))
         return F.layer_norm(anchor, anchor.shape[-1:]) if self.normalise_targets else anchor
+
+    def describe(self, windows: Windows, patches: Patches) -> Described:
+        """Describe every patch by its samples, or by the spectrum of its channel, the same in all moments.
+
+        Parameters
+        ----------
+        windows : torch.Tensor, shape (batch, n_chans, n_times)
+            EEG in millivolts.
+        patches : torch.Tensor, shape (batch, n_patches, n_chans, patch_size)
+            The same windows, cut.
+
+        Returns
+        -------
+        described : torch.Tensor, shape (batch, n_patches, n_chans, n_values)
+            Samples in millivolts, or what `log_spectrum` gives.
+
+        Raises
+        ------
+        ValueError
+            If spectra are wanted and the windows are shorter than a second.
+        """
+        if self.target == "samples":
+            return patches
+        spectra = log_spectrum(windows, self.encoder.sfreq).unsqueeze(1)  # (batch, 1, n_chans, n_values)
+        return spectra.expand(-1, patches.shape[1], -1, -1)  # (batch, n_patches, n_chans, n_values)
 
     def update(self, progress: float) -> None:
         """Let the target encoder follow the student, after a step of the optimiser.
@@ -421,23 +449,6 @@ def log_spectrum(windows: Windows, sfreq: float) -> Float[Tensor, "batch n_chans
     power = torch.fft.rfft(segments)[..., 1:41].abs().square().mean(dim=2)  # (batch, n_chans, n_values)
     # Far below the noise of an amplifier: silent channels stay finite.
     return power.clamp(min=1e-12).log() / 2
-
-
-def give_samples(windows: Windows, encoder: EEGPT) -> Described:
-    """Describe patches by their samples, as published."""
-    return cut_moments(windows, encoder.patch_size, encoder.patch_size)
-
-
-def give_spectra(windows: Windows, encoder: EEGPT) -> Described:
-    """Describe patches by the spectrum of their channel, the same in all moments."""
-    spectra = log_spectrum(windows, encoder.sfreq).unsqueeze(1)  # (batch, 1, n_chans, n_values)
-    return spectra.expand(-1, windows.shape[2] // encoder.patch_size, -1, -1)
-
-
-TARGETS: dict[str, Callable[[Windows, EEGPT], Described]] = {
-    "samples": give_samples,
-    "log-spectrum": give_spectra,
-}
 
 
 def spread(targets: Float[Tensor, "batch n_positions *dims"]) -> Float[Tensor, ""]:
