@@ -36,7 +36,7 @@ site: notebooks  ## execute every notebook, and build the site from them in buil
 
 pages: $(READY)  ## build the site from the notebooks as they were last executed
 	rm -rf build/source build/site
-	cp -r site build/source
+	cp -r docs build/source
 	cp -r CHANGELOG.md build/notebooks benchmarks/results build/source
 	$(BIN)/sphinx-build -q -W --keep-going build/source build/site
 

@@ -87,7 +87,7 @@ def throughput(module: str, case: dict[str, Any]) -> float:
     import numpy as np
 
     from eeglab_models import prepare
-    from eeglab_models.adapting import extract_features
+    from eeglab_models.features import extract_features
     from eeglab_models.signals.windows import Windows
 
     mne.set_log_level("error")

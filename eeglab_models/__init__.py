@@ -4,6 +4,7 @@ from eeglab_models.models.codebrain import CodeBrain
 from eeglab_models.models.eegdino import EEGDINO, EEGDINO_CONFIGS
 from eeglab_models.models.eegpt import EEGPT
 from eeglab_models.models.fblightconvnet import FBLightConvNet
+from eeglab_models.moved import put_up
 from eeglab_models.signals.preparation import prepare
 from eeglab_models.signals.recordings import load_windows
 from eeglab_models.signals.windows import Windows
@@ -18,3 +19,5 @@ __all__ = [
     "load_windows",
     "prepare",
 ]
+
+put_up()

@@ -97,7 +97,7 @@ def prefetch(
     from rich.console import Console
     from rich.table import Table
 
-    from eeglab_models.experiments import kit
+    from eeglab_models.workshop import kit
 
     console = Console(soft_wrap=True, highlight=False, markup=False)
     if check is not None:
@@ -261,7 +261,7 @@ def doctor() -> None:
     console = Console(soft_wrap=True, highlight=False)
     try:
         from eeglab_models.experiments import terminal
-        from eeglab_models.experiments.doctor import diagnose
+        from eeglab_models.workshop.doctor import diagnose
     except ImportError as error:
         typer.echo(f"{error}. Install the packages anew: pip install -e '.[notebooks]' -c constraints.txt")
         raise typer.Exit(1) from error

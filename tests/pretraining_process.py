@@ -13,8 +13,8 @@ import torch
 from pretraining_stubs import BUILDERS
 from safetensors.torch import save_file
 
-from eeglab_models.pretraining.loop import pretrain
-from eeglab_models.pretraining.settings import Settings
+from eeglab_models.training.loop import pretrain
+from eeglab_models.training.settings import Settings
 
 if __name__ == "__main__":
     folder, request = Path(sys.argv[1]), json.loads(sys.argv[2])

@@ -8,8 +8,14 @@ import torch
 from torch import nn
 
 from eeglab_models.models.eegpt import EEGPT, EEGPT_CHANNELS
-from eeglab_models.pretraining.alignment import MaskedAlignment, locate, log_spectrum, spread
-from eeglab_models.pretraining.rotary import Predictor, Reconstructor, RotaryAttention, TimeEmbed, rotate
+from eeglab_models.pretraining.eegpt.alignment import MaskedAlignment, locate, log_spectrum, spread
+from eeglab_models.pretraining.eegpt.rotary import (
+    Predictor,
+    Reconstructor,
+    RotaryAttention,
+    TimeEmbed,
+    rotate,
+)
 
 SMALL = {**small_models.EEGPT, "return_encoder_output": True}
 PUBLISHED = SMALL | {

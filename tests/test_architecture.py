@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "eeglab_models"
 
 # A unit may import units of earlier lines, never of its own or a later one.
 LAYERS = [
-    {"models.fourier", "yaml_files"},
+    {"configs", "files", "models.fourier", "moved"},
     {
         *("models.attention", "models.channels", "models.checkpoints", "models.contract"),
         *("models.filterbank", "models.patching", "models.regularization"),
@@ -23,7 +23,10 @@ LAYERS = [
     {"models.conversion"},
     {"models"},
     {"signals"},
-    {"adapting", "interpreting", "plotting", "pretraining"},
+    {"plotting", "scores", "training"},
+    {"features", "interpreting", "pretraining"},
+    {"finetuning"},
+    {"workshop"},
     {"experiments"},
     {"__init__"},
     {"__main__"},

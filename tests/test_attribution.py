@@ -12,7 +12,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import nn
 
 from eeglab_models import EEGDINO, EEGPT, CodeBrain, FBLightConvNet, prepare
-from eeglab_models.adapting import extract_features
+from eeglab_models.features import extract_features
 from eeglab_models.interpreting.attribution import METHODS, attribute, occlude_bands
 from eeglab_models.interpreting.scores import ProbeScore, number_targets
 from eeglab_models.signals.windows import Windows

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from eeglab_models.adapting.augmentation import channel_dropout, frequency_shift, sign_flip, time_shift
+from eeglab_models.finetuning.augmentation import channel_dropout, frequency_shift, sign_flip, time_shift
 
 SFREQ, N_TIMES = 100.0, 200
 CHANGES = [channel_dropout, frequency_shift, sign_flip, time_shift]

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 
-from eeglab_models.adapting import chance_level, check_leakage, permutation_chance_level, score_pipelines
+from eeglab_models.scores import chance_level, check_leakage, permutation_chance_level, score_pipelines
 
 LABELS = np.array([0, 1] * 20)
 CV = StratifiedKFold(4)

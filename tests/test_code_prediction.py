@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from eeglab_models.models.codebrain import CodeBrain
-from eeglab_models.pretraining.code_prediction import CodePrediction, check_codebooks
-from eeglab_models.pretraining.codebook import describe_codes
-from eeglab_models.pretraining.tokenizer import TFDualTokenizer
+from eeglab_models.pretraining.codebrain.code_prediction import CodePrediction, check_codebooks
+from eeglab_models.pretraining.codebrain.codebook import describe_codes
+from eeglab_models.pretraining.codebrain.tokenizer import TFDualTokenizer
 
 TOKENIZER = {**pretraining_stubs.TOKENIZER, "n_times": 150}
 N_CODES = TOKENIZER["n_codes"]

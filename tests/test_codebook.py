@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from eeglab_models.pretraining.codebook import Codebook, describe_codes, k_means
+from eeglab_models.pretraining.codebrain.codebook import Codebook, describe_codes, k_means
 
 
 @pytest.fixture

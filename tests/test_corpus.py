@@ -14,10 +14,10 @@ from filelock import FileLock
 from torch.utils.data import DataLoader
 
 from eeglab_models import EEGDINO, EEGPT, CodeBrain, FBLightConvNet, prepare
-from eeglab_models.pretraining import corpus_building
-from eeglab_models.pretraining.corpus import Corpus
-from eeglab_models.pretraining.corpus_building import RECIPES, Target, build_corpus
-from eeglab_models.pretraining.sources import find_recordings
+from eeglab_models.pretraining.corpus import building as corpus_building
+from eeglab_models.pretraining.corpus.building import RECIPES, Target, build_corpus
+from eeglab_models.pretraining.corpus.reading import Corpus
+from eeglab_models.pretraining.corpus.sources import find_recordings
 from eeglab_models.signals.windows import Windows
 
 CHANNELS = ["Fz", "C3", "Cz", "C4", "Pz"]

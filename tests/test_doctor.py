@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from eeglab_models.__main__ import app
-from eeglab_models.experiments import doctor, kit
-from eeglab_models.experiments.doctor import Finding
+from eeglab_models.workshop import doctor, kit
+from eeglab_models.workshop.doctor import Finding
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from eeglab_models import EEGDINO, EEGPT, CodeBrain, FBLightConvNet, prepare
-from eeglab_models.adapting import embeddings, extract_features, extract_layers, layer_names
+from eeglab_models.features import embeddings, extract_features, extract_layers, layer_names
 from eeglab_models.signals.windows import Windows
 
 SIGNAL = {"n_outputs": 2, "n_chans": 3, "n_times": 400, "sfreq": 200.0}

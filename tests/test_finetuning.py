@@ -18,11 +18,11 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from eeglab_models import EEGDINO, EEGPT, CodeBrain, FBLightConvNet, Windows, prepare
-from eeglab_models.adapting import FineTuner, lightconvnet_recipe
-from eeglab_models.adapting.augmentation import channel_dropout, frequency_shift, sign_flip, time_shift
-from eeglab_models.adapting.callbacks import Schedule, share_of_peak
-from eeglab_models.adapting.regimes import apply_regime, group_parameters
-from eeglab_models.adapting.training import LearningModel
+from eeglab_models.finetuning import FineTuner, lightconvnet_recipe
+from eeglab_models.finetuning.augmentation import channel_dropout, frequency_shift, sign_flip, time_shift
+from eeglab_models.finetuning.callbacks import Schedule, share_of_peak
+from eeglab_models.finetuning.regimes import apply_regime, group_parameters
+from eeglab_models.finetuning.training import LearningModel
 from eeglab_models.models.regularization import limit_norm
 
 SIGNAL = {"n_outputs": 2, "n_chans": 3, "n_times": 200, "sfreq": 100.0}
@@ -555,10 +555,10 @@ LIVES = {("lora", 0): (5, None), ("full", 3): (2, 8, None), ("scratch", 3): (14,
 TRAIN = f"""
 import os, signal, sys
 import numpy as np, torch
-import eeglab_models.adapting.training
+import eeglab_models.finetuning.training
 from eeglab_models import FBLightConvNet
-from eeglab_models.adapting import FineTuner
-from eeglab_models.adapting.augmentation import sign_flip
+from eeglab_models.finetuning import FineTuner
+from eeglab_models.finetuning.augmentation import sign_flip
 
 torch.set_num_threads(1)
 step = torch.optim.AdamW.step

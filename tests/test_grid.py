@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from experiment_stubs import write_grid, write_notebook
 
-from eeglab_models.adapting import baselines
+from eeglab_models.configs import read_yaml
 from eeglab_models.experiments import grid
 from eeglab_models.experiments.grid import notebook_parameters, read_grid
-from eeglab_models.yaml_files import read_yaml
+from eeglab_models.features import baselines
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 SIMULATED = """

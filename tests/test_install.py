@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from small_wheels import OWN, make_index, make_repository, make_wheel, use_index
 
-from eeglab_models.experiments import install, kit
+from eeglab_models.workshop import install, kit
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from small_wheels import commit, make_index, make_repository, make_wheel, use_in
 from typer.testing import CliRunner
 
 from eeglab_models.__main__ import app
-from eeglab_models.experiments import install, kit
-from eeglab_models.experiments.wheels import own_version
 from eeglab_models.signals.recordings import load_windows
+from eeglab_models.workshop import install, kit
+from eeglab_models.workshop.wheels import own_version
 
 
 class Recordings:

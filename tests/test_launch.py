@@ -9,14 +9,14 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from eeglab_models.experiments.doctor import CHECKS, PORT
+from eeglab_models.workshop.doctor import CHECKS, PORT
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REPOSITORY = PROJECT["urls"]["Documentation"]
 CONTAINER = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
-LAUNCH = (ROOT / "site" / "launch.md").read_text()
-INSTRUCTOR = (ROOT / "site" / "instructor.md").read_text()
+LAUNCH = (ROOT / "docs" / "launch.md").read_text()
+INSTRUCTOR = (ROOT / "docs" / "instructor.md").read_text()
 LESSONS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
 
 
@@ -78,5 +78,5 @@ def test_the_instructor_knows_a_cure_for_every_finding(check):
 
 @pytest.mark.parametrize("page", ["instructor.md", "launch.md"])
 def test_pages_link_to_what_is_there(page):
-    for link in re.findall(r"\]\((?!http)([^)#]+)", (ROOT / "site" / page).read_text()):
-        assert (ROOT / link).exists() or (ROOT / "site" / link).exists(), link
+    for link in re.findall(r"\]\((?!http)([^)#]+)", (ROOT / "docs" / page).read_text()):
+        assert (ROOT / link).exists() or (ROOT / "docs" / link).exists(), link

@@ -17,10 +17,10 @@ from pretraining_stubs import BUILDERS, TinyObjective, tiny_objective, tiny_wind
 from safetensors.torch import load_file
 
 from eeglab_models.models.eegdino import EEGDINO
-from eeglab_models.pretraining.batches import batch_numbers
-from eeglab_models.pretraining.loop import pretrain
 from eeglab_models.pretraining.objective import Objective
-from eeglab_models.pretraining.settings import Settings
+from eeglab_models.training.batches import batch_numbers
+from eeglab_models.training.loop import pretrain
+from eeglab_models.training.settings import Settings
 
 NARROW = {
     "n_layer": 2,

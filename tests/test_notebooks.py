@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LESSONS = [path for path in NOTEBOOKS if path.stem[0].isdigit()]
-GLOSSARY = ROOT / "site" / "glossary.md"
+GLOSSARY = ROOT / "docs" / "glossary.md"
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)

@@ -7,10 +7,10 @@ from typer.testing import CliRunner
 
 from eeglab_models.__main__ import app
 from eeglab_models.models.eegpt import EEGPT, PatchNormEmbed
-from eeglab_models.pretraining.batches import TensorWindows
 from eeglab_models.pretraining.configuration import read_configuration, ready_configurations
-from eeglab_models.pretraining.data import JoinedWindows
+from eeglab_models.pretraining.corpus.data import JoinedWindows
 from eeglab_models.signals.simulation import SimulatedMotorImagery
+from eeglab_models.training.batches import TensorWindows
 
 SMALL = """
 objective: {name: MaskedAlignment, n_visible_channels: 2, momentum: [0.9, 1]}

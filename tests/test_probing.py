@@ -17,18 +17,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from eeglab_models import EEGDINO, EEGPT, load_windows, prepare
-from eeglab_models.adapting import (
+from eeglab_models.features import (
     EEGPTProbe,
     FeatureExtractor,
     align,
     baselines,
-    chance_level,
     extract_features,
     linear_probe,
     probe_layers,
-    score_pipelines,
-    summarise,
 )
+from eeglab_models.scores import chance_level, score_pipelines, summarise
 from eeglab_models.signals.simulation import SimulatedMotorImagery
 from eeglab_models.signals.windows import Windows
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from eeglab_models import CodeBrain
-from eeglab_models.pretraining.corpus import Corpus
-from eeglab_models.pretraining.corpus_building import build_corpus
+from eeglab_models.pretraining.corpus.building import build_corpus
+from eeglab_models.pretraining.corpus.reading import Corpus
 
 SHARED = Path(os.environ.get("MNE_DATA", "nowhere")).parent
 MOTOR_IMAGERY = SHARED / "mne_data/MNE-eegbci-data/files/eegmmidb/1.0.0/S001/S001R04.edf"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from eeglab_models import EEGDINO, EEGPT, CodeBrain, FBLightConvNet, load_windows, prepare
-from eeglab_models.signals.arithmetic import load_arithmetic
+from eeglab_models.signals.mental_arithmetic import load_arithmetic
 
 SHARED = Path(os.environ.get("MNE_DATA", "nowhere")).parent
 MOTOR_IMAGERY = SHARED / "mne_data/MNE-eegbci-data/files/eegmmidb/1.0.0/S001/S001R04.edf"

@@ -6,7 +6,7 @@ import pytest
 from moabb.datasets.fake import FakeDataset
 
 from eeglab_models import FBLightConvNet
-from eeglab_models.signals.arithmetic import load_arithmetic
+from eeglab_models.signals.mental_arithmetic import load_arithmetic
 from eeglab_models.signals.recordings import load_windows
 from eeglab_models.signals.simulation import SimulatedMotorImagery
 

@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 
-from eeglab_models.pretraining.schedules import (
+from eeglab_models.training.schedules import (
     SCHEDULES,
     constant,
     cosine,

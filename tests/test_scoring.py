@@ -8,7 +8,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedKFold, cross_val_predict
 
-from eeglab_models.adapting import (
+from eeglab_models.scores import (
     accuracy_interval,
     compare,
     mean_interval,

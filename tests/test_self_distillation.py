@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from eeglab_models import EEGDINO
-from eeglab_models.pretraining.assignments import Centre, cross_entropies, measure_crowding, watch
-from eeglab_models.pretraining.self_distillation import SelfDistillation
-from eeglab_models.pretraining.views import cut_crop, draw_hidden, hide_patches
+from eeglab_models.pretraining.eegdino.assignments import Centre, cross_entropies, measure_crowding, watch
+from eeglab_models.pretraining.eegdino.self_distillation import SelfDistillation
+from eeglab_models.pretraining.eegdino.views import cut_crop, draw_hidden, hide_patches
 
 N_CHANS, N_PATCHES, PATCH_SIZE = 5, 6, 20
 HEADS = {"hidden_dim": 12, "bottleneck_dim": 6, "n_prototypes": 7}

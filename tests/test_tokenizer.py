@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from eeglab_models.pretraining.contrast import contrastive_loss
-from eeglab_models.pretraining.neural_encoder import TFConv, Transformer
-from eeglab_models.pretraining.tokenizer import (
+from eeglab_models.pretraining.codebrain.contrast import contrastive_loss
+from eeglab_models.pretraining.codebrain.neural_encoder import TFConv, Transformer
+from eeglab_models.pretraining.codebrain.tokenizer import (
     TFDualTokenizer,
     spectral_targets,
     standardise,

@@ -3,7 +3,7 @@
 import pytest
 from small_wheels import OWN, PYPROJECT, make_index, make_wheel, use_index
 
-from eeglab_models.experiments.wheels import (
+from eeglab_models.workshop.wheels import (
     HERE,
     compatible_tags,
     describe_platform,

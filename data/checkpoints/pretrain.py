@@ -23,12 +23,13 @@ import torch
 from joblib import Parallel, delayed
 
 from eeglab_models import Windows, load_windows, prepare
-from eeglab_models.adapting import compare, extract_layers, linear_probe
+from eeglab_models.features import extract_layers, linear_probe
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.report import fingerprint
 from eeglab_models.pretraining import read_configuration
 from eeglab_models.pretraining.configuration import Configuration, find_classes
-from eeglab_models.signals.arithmetic import load_arithmetic
+from eeglab_models.scores import compare
+from eeglab_models.signals.mental_arithmetic import load_arithmetic
 from eeglab_models.signals.simulation import SimulatedMotorImagery
 
 HERE, RUNS = Path(__file__).parent, Path("outputs/pretraining")

@@ -1,1 +1,1 @@
-"""Running experiments: grids, sweeps and their results, and what is needed offline."""
+"""Running experiments: grids, sweeps on dask, and their results."""

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eeglab_models.configs import read_yaml
 from eeglab_models.experiments.grid import check_name
 from eeglab_models.experiments.runs import THREAD_VARIABLES
-from eeglab_models.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from dask_jobqueue import SLURMCluster

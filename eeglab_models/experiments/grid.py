@@ -21,17 +21,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from eeglab_models.adapting.regimes import REGIMES
+from eeglab_models.configs import read_yaml
 from eeglab_models.experiments.runs import PACKAGE, PLACES, Run, code_version
+from eeglab_models.finetuning.regimes import REGIMES
 from eeglab_models.models.checkpoints import shipped_checkpoint
-from eeglab_models.yaml_files import read_yaml
 
 __all__ = ["BASELINES", "EVALUATIONS", "MODELS", "Grid", "notebook_parameters", "read_grid"]
 
 MODELS = ("CodeBrain", "EEGDINO", "EEGPT", "FBLightConvNet")
 """Names of the models that a grid may compare."""
 BASELINES = ("CSP + LDA", "tangent space + LR", "filter-bank CSP + LDA", "band power + LR")
-"""Names of the baselines that a grid may compare: those of `eeglab_models.adapting.baselines`."""
+"""Names of the baselines that a grid may compare: those of `eeglab_models.features.baselines`."""
 EVALUATIONS = ("within_session", "cross_session", "cross_subject")
 """What is held out for the test: trials of a session, sessions of a subject, or subjects."""
 PROBE = "probe"

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from eeglab_models.adapting.scoring import accuracy_interval, compare, mean_interval
 from eeglab_models.experiments.grid import BASELINES, PROBE
 from eeglab_models.experiments.runs import DONE, FAILED, ROW
+from eeglab_models.scores.scoring import accuracy_interval, compare, mean_interval
 
 __all__ = ["State", "compare_pipelines", "export", "fold_scores", "read_results", "summarise_runs", "survey"]
 

@@ -29,7 +29,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-__all__ = ["Limits", "Outcome", "Run", "code_version", "execute", "is_done", "write_json", "write_row"]
+from eeglab_models.files import write_json
+
+__all__ = ["Limits", "Outcome", "Run", "code_version", "execute", "is_done", "write_row"]
 
 PACKAGE = Path(__file__).parents[1]
 ROW, DONE, FAILED, NOTEBOOK = "result.json", "DONE", "FAILED.json", "run.ipynb"
@@ -165,28 +167,6 @@ def is_done(home: Path) -> bool:
         True once the marker stands in the folder.
     """
     return (home / DONE).is_file()
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a file whole or not at all, whatever happens meanwhile.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        File to write or replace.
-    value : object
-        Plain values.
-    """
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(value, file, indent=1, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
 
 
 def write_row(folder: str | Path, parameters: Mapping[str, Any], **facts: Any) -> dict[str, Any]:

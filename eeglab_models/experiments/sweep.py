@@ -25,8 +25,8 @@ from eeglab_models.experiments.runs import (
     Run,
     execute,
     is_done,
-    write_json,
 )
+from eeglab_models.files import write_json
 
 if TYPE_CHECKING:
     from distributed import Client, Future

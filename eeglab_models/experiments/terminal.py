@@ -15,10 +15,10 @@ from rich.progress import Progress as Bar
 from rich.table import Column, Table
 from rich.text import Text
 
-from eeglab_models.experiments.doctor import Finding
 from eeglab_models.experiments.grid import Grid
 from eeglab_models.experiments.results import State
 from eeglab_models.experiments.sweep import Progress
+from eeglab_models.workshop.doctor import Finding
 
 __all__ = ["list_runs", "live_progress", "read_size", "show_findings", "show_outcome", "show_results"]
 

@@ -34,7 +34,7 @@ LIBRARIES = (
     "pyriemann.estimation",
     "pyriemann.spatialfilters",
     "pyriemann.tangentspace",
-    "eeglab_models.adapting.training",
+    "eeglab_models.finetuning.training",
     "eeglab_models.experiments.grid",
     "eeglab_models.signals.simulation",
 )

@@ -1,14 +1,12 @@
-"""Pretraining without labels: three objectives, their data, and one loop."""
+"""Pretraining without labels: three objectives, their data, and configurations that train them."""
 
-from eeglab_models.pretraining.alignment import MaskedAlignment
-from eeglab_models.pretraining.code_prediction import CodePrediction, check_codebooks
+from eeglab_models.pretraining.codebrain.code_prediction import CodePrediction, check_codebooks
+from eeglab_models.pretraining.codebrain.tokenizer import TFDualTokenizer
 from eeglab_models.pretraining.configuration import read_configuration, ready_configurations
-from eeglab_models.pretraining.corpus import Corpus
-from eeglab_models.pretraining.corpus_building import RECIPES, build_corpus
-from eeglab_models.pretraining.loop import pretrain
-from eeglab_models.pretraining.self_distillation import SelfDistillation
-from eeglab_models.pretraining.settings import Settings
-from eeglab_models.pretraining.tokenizer import TFDualTokenizer
+from eeglab_models.pretraining.corpus.building import RECIPES, build_corpus
+from eeglab_models.pretraining.corpus.reading import Corpus
+from eeglab_models.pretraining.eegdino.self_distillation import SelfDistillation
+from eeglab_models.pretraining.eegpt.alignment import MaskedAlignment
 
 __all__ = [
     "RECIPES",
@@ -16,11 +14,9 @@ __all__ = [
     "Corpus",
     "MaskedAlignment",
     "SelfDistillation",
-    "Settings",
     "TFDualTokenizer",
     "build_corpus",
     "check_codebooks",
-    "pretrain",
     "read_configuration",
     "ready_configurations",
 ]

@@ -5,7 +5,7 @@ A configuration has these parts, of which only `encoder` and `tokenizer` may be 
     objective: {name: MaskedAlignment, momentum: [0.996, 1.0]}     # a class of OBJECTIVES and its arguments
     encoder: {embed_dim: 64, depth: 4}                             # arguments of its encoder
     tokenizer: outputs/codebrain-tokenizer-toy/encoder             # of CodePrediction only
-    data: {seconds: 4.0, held_out: 2, simulated: {n_subjects: 9}}  # see eeglab_models.pretraining.data
+    data: {seconds: 4.0, held_out: 2, simulated: {n_subjects: 9}}  # see eeglab_models.pretraining.corpus.data
     training: {n_steps: 1000, batch_size: 32, lr: 1e-3}            # Settings; n_epochs may replace n_steps
 
 Numbers of channels and samples, and the rate, come from the data.
@@ -27,10 +27,10 @@ import torch
 from accelerate import PartialState
 from torch import nn
 
+from eeglab_models.configs import read_yaml
 from eeglab_models.models.base import SIGNAL_ARGUMENTS, EEGModel
-from eeglab_models.pretraining.data import Data
-from eeglab_models.pretraining.settings import FREE, Settings
-from eeglab_models.yaml_files import read_yaml
+from eeglab_models.pretraining.corpus.data import Data
+from eeglab_models.training.settings import FREE, Settings
 
 __all__ = ["OBJECTIVES", "Configuration", "ready_configurations", "read_configuration"]
 
@@ -116,7 +116,7 @@ class Configuration:
             )
             if self.objective != "CodePrediction":
                 return objective(encoder, **self.arguments)
-            from eeglab_models.pretraining.tokenizer import TFDualTokenizer
+            from eeglab_models.pretraining.codebrain.tokenizer import TFDualTokenizer
 
             tokenizer = TFDualTokenizer.from_pretrained(self.tokenizer)
             return objective(encoder, tokenizer, **self.arguments)
@@ -183,7 +183,7 @@ class Configuration:
         ValueError
             If the folder holds another training, or if something does not fit.
         """
-        from eeglab_models.pretraining.loop import pretrain
+        from eeglab_models.training.loop import pretrain
 
         folder = Path(folder)
         objective = self.build()

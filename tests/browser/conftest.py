@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-from eeglab_models.experiments.doctor import find_browser
+from eeglab_models.workshop.doctor import find_browser
 
 ROOT = Path(__file__).parents[2]
 # Without a sandbox because containers give none to root; the rest keeps it from calling home.

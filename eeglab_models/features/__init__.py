@@ -1,0 +1,17 @@
+"""Frozen models as feature extractors: features of windows, their cache, probes and classical baselines."""
+
+from eeglab_models.features.baselines import baselines
+from eeglab_models.features.embeddings import extract_features, extract_layers, layer_names
+from eeglab_models.features.probing import EEGPTProbe, FeatureExtractor, align, linear_probe, probe_layers
+
+__all__ = [
+    "EEGPTProbe",
+    "FeatureExtractor",
+    "align",
+    "baselines",
+    "extract_features",
+    "extract_layers",
+    "layer_names",
+    "linear_probe",
+    "probe_layers",
+]

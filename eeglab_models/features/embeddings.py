@@ -1,0 +1,424 @@
+"""Frozen features: what a model knows about a window, as one row of numbers.
+
+Shapes use these names throughout:
+
+    n_windows   windows of a recording
+    batch       windows in a forward pass
+    n_moments   tokens that follow each other in time
+    n_places    tokens of one moment: channels, or EEGPT's summary tokens
+    n_features  numbers that describe a token, or, at the end, a window
+"""
+
+import difflib
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import cache as once
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from rich.progress import track
+from torch import Tensor, nn
+
+from eeglab_models.features.cache import (
+    READERS,
+    describe_data,
+    describe_model,
+    feature_file,
+    fill_rows,
+    keep_features,
+)
+from eeglab_models.models.base import EEGModel, evaluating
+from eeglab_models.models.codebrain import CodeBrain
+from eeglab_models.models.eegdino import EEGDINO
+from eeglab_models.models.eegpt import EEGPT
+from eeglab_models.signals.preparation import check_prepared
+from eeglab_models.signals.windows import Windows
+
+__all__ = ["extract_features", "extract_layers", "layer_names"]
+
+Layer = str | int
+Tokens = Float[Tensor, "batch n_moments n_places n_features"]
+
+# Modules that hold the transformer or residual blocks of a model.
+BLOCKS = {
+    EEGPT: "target_encoder.blocks",
+    EEGDINO: "encoder_layers",
+    CodeBrain: "residual_layer.residual_blocks",
+}
+POOLS = ("time", "mean", "none")
+# These put features on axis 1; all other modules put them last.
+FEATURES_FIRST = (nn.Conv1d, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm)
+# Activations of the four models stay below this many times the input; together they may fill a gibibyte.
+ACTIVATIONS_PER_INPUT, ACTIVATION_BYTES = 200, 2**30
+LARGEST_BATCH = 256
+# Casting has costs that a bare matrix product does not show.
+WORTHWHILE = 1.5
+
+
+def extract_features(
+    model: EEGModel,
+    windows: Windows,
+    *,
+    layer: str | int = "encoder",
+    pool: str = "time",
+    batch_size: int | str = "auto",
+    precision: str = "auto",
+    device: str = "auto",
+    cache: str | Path | None = None,
+    channel_ids: Sequence[int] | None = None,
+    progress: bool = False,
+) -> Float[np.ndarray, "n_windows n_features"]:
+    """Describe every window by what a layer of the frozen model says about it.
+
+    The model computes in evaluation mode and without gradients. Afterwards, also after an error, every
+    module is in the mode it was in, the model is on the device it was on, and nothing is attached to it.
+
+    Parameters
+    ----------
+    model : EEGModel
+        Any model of this package.
+    windows : Windows
+        Prepared for this model by `prepare`. The data may be a memory map larger than the memory.
+    layer : str or int
+        ``"encoder"`` for the features that the head reads; a number for the output of that transformer or
+        residual block, from 0 on, or from -1 backwards; or the dotted name of any submodule.
+    pool : {"time", "mean", "none"}
+        How tokens become one row. ``"time"`` averages over time and keeps channels apart, or EEGPT's
+        summary tokens: an average over channels throws away where on the head something happens, and with
+        it the class. ``"mean"`` averages over all tokens. ``"none"`` puts them side by side, moment by
+        moment. The output of a named module is taken as (batch, ..., n_features), of convolutions and their
+        normalisations as (batch, n_features, ...), and ``"time"`` and ``"mean"`` average over the dots;
+        where the batch is folded with other axes it is unfolded first.
+    batch_size : int or "auto"
+        Windows per forward pass. ``"auto"`` assumes that activations need 200 times the memory of the input
+        and fills one gibibyte, with 256 windows at most.
+    precision : {"auto", "float32", "bfloat16"}
+        ``"bfloat16"`` computes matrix products with 8 bits of precision. ``"auto"`` does so where a matrix
+        product, measured once per process, is at least 1.5 times as fast so, counting conversions.
+    device : str
+        Device to compute on. ``"auto"`` means an accelerator if there is one.
+    cache : str, pathlib.Path or None
+        Folder to keep features in. Files are named after model, data, settings and version of the package,
+        so a change of any of them is computed anew. Batch size and device, which only change the rounding,
+        do not count, and neither does the head, unless `layer` is in it.
+    channel_ids : sequence of int or None
+        Channels of the published weights that the data stand for, if the model takes them.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    features : numpy.ndarray, shape (n_windows, n_features)
+        One row per window, float32; with `cache` a read-only memory map.
+
+    Raises
+    ------
+    ValueError
+        If the windows were not prepared for this model, if there is no such layer or it is not run, or if
+        an option is none of those above.
+    """
+    check_request(model, windows, [layer], pool)
+    device = choose_device(device)
+    precision = choose_precision(precision, device)
+    if cache is not None:
+        description = {
+            **describe_model(model, readers=str(layer).startswith(READERS)),
+            "data": describe_data(windows.data),
+            "layer": layer,
+            "pool": pool,
+            "precision": precision,
+            "channel_ids": None if channel_ids is None else [int(index) for index in channel_ids],
+        }
+        path = feature_file(cache, description)
+        if path.exists():
+            return np.load(path, mmap_mode="r")
+    with frozen(model, device), recorded(model, [layer]) as outputs:
+        batches = (
+            describe(model, x, outputs, [layer], pool, precision, channel_ids)[0]
+            for x in cut_batches(model, windows, batch_size, device, progress)
+        )
+        if cache is None:
+            return fill_rows(batches, lambda width, dtype: np.empty((len(windows), width), dtype))
+        return keep_features(path, description, batches, len(windows))
+
+
+def extract_layers(
+    model: EEGModel,
+    windows: Windows,
+    layers: Sequence[str | int] | None = None,
+    *,
+    pool: str = "time",
+    batch_size: int | str = "auto",
+    precision: str = "auto",
+    device: str = "auto",
+    channel_ids: Sequence[int] | None = None,
+    progress: bool = False,
+) -> dict[str | int, Float[np.ndarray, "n_windows _"]]:
+    """Describe every window by what several layers say about it, from one forward pass.
+
+    Parameters
+    ----------
+    model : EEGModel
+        Any model of this package.
+    windows : Windows
+        Prepared for this model by `prepare`.
+    layers : sequence of str or int, or None
+        Layers as in `extract_features`; None means those of `layer_names`.
+    pool : {"time", "mean", "none"}
+        How tokens become one row: their average over time, their average, or all of them side by side, as
+        `extract_features` explains.
+    batch_size : int or "auto"
+        Windows per forward pass; ``"auto"`` fills one gibibyte, with 256 windows at most.
+    precision : {"auto", "float32", "bfloat16"}
+        Precision of matrix products; ``"auto"`` takes bfloat16 where it is at least 1.5 times as fast.
+    device : str
+        Device to compute on. ``"auto"`` means an accelerator if there is one.
+    channel_ids : sequence of int or None
+        Channels of the published weights that the data stand for, if the model takes them.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    features : dict of numpy.ndarray, each of shape (n_windows, n_features)
+        One row per window, by layer.
+
+    Raises
+    ------
+    ValueError
+        As in `extract_features`.
+    """
+    layers = layer_names(model) if layers is None else list(layers)
+    check_request(model, windows, layers, pool)
+    device = choose_device(device)
+    precision = choose_precision(precision, device)
+    with frozen(model, device), recorded(model, layers) as outputs:
+        batches = [
+            describe(model, x, outputs, layers, pool, precision, channel_ids)
+            for x in cut_batches(model, windows, batch_size, device, progress)
+        ]
+    rows = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+    return dict(zip(layers, rows, strict=True))
+
+
+def layer_names(model: EEGModel) -> list[str | int]:
+    """List the layers from the input to the output: the numbers of the blocks, then ``"encoder"``.
+
+    Parameters
+    ----------
+    model : EEGModel
+        Any model of this package.
+
+    Returns
+    -------
+    layers : list of str or int
+        What `extract_features` accepts as `layer`; names of submodules come on top.
+    """
+    return [*range(len(find_blocks(model))), "encoder"]
+
+
+def cut_batches(
+    model: EEGModel, windows: Windows, batch_size: int | str, device: str, progress: bool
+) -> Iterator[Float[Tensor, "batch n_chans n_times"]]:
+    """Move windows to the device, batch by batch."""
+    step = choose_batch_size(windows) if batch_size == "auto" else int(batch_size)
+    dtype = next(model.parameters()).dtype
+    for start in track(range(0, len(windows), step), type(model).__name__, disable=not progress):
+        # A copy, because what is mapped from disk may be read-only.
+        yield torch.from_numpy(np.array(windows.data[start : start + step])).to(device, dtype)
+
+
+@torch.inference_mode()
+def describe(
+    model: EEGModel,
+    x: Float[Tensor, "batch n_chans n_times"],
+    outputs: dict[Layer, Tensor],
+    layers: Sequence[Layer],
+    pool: str,
+    precision: str,
+    channel_ids: Sequence[int] | None,
+) -> list[Float[np.ndarray, "batch _"]]:
+    """Run the model on one batch and give the rows of every layer."""
+    arguments: dict[str, Any] = {} if channel_ids is None else {"channel_ids": list(channel_ids)}
+    # The head is only run for those who want to read it.
+    if not any(str(layer).startswith(READERS) for layer in layers):
+        arguments["return_features"] = True
+    low = torch.autocast(x.device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+    with low:
+        answer = model(x, **arguments)
+    if "encoder" in layers:
+        outputs["encoder"] = answer["features"]
+    tokens = [read_tokens(model, layer, outputs, x) for layer in layers]
+    return [pool_tokens(part, pool).cpu().numpy() for part in tokens]
+
+
+@contextmanager
+def frozen(model: EEGModel, device: str) -> Iterator[None]:
+    """Put a model in evaluation mode on a device; afterwards it is as it was, module by module."""
+    home = next(model.parameters()).device
+    with evaluating(model):
+        try:
+            model.to(device)
+            yield
+        finally:
+            model.to(home)
+
+
+@contextmanager
+def recorded(model: EEGModel, layers: Sequence[Layer]) -> Iterator[dict[Layer, Tensor]]:
+    """Keep what layers put out in the latest forward pass, by layer."""
+    outputs: dict[Layer, Tensor] = {}
+    hooks = []
+    try:
+        for layer in layers:
+            if layer != "encoder":
+
+                def keep(module: nn.Module, inputs: Any, output: Any, layer: Layer = layer) -> None:
+                    outputs[layer] = first_tensor(output)
+
+                hooks.append(find_layer(model, layer).register_forward_hook(keep))
+        yield outputs
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def read_tokens(model: EEGModel, layer: Layer, outputs: dict[Layer, Tensor], x: Tensor) -> Tokens:
+    """Bring the output of a layer to one form, whatever the model."""
+    if layer not in outputs:
+        parent = str(layer).rpartition(".")[0]
+        raise ValueError(
+            f"{type(model).__name__} reads the weights of {layer!r} without running it, or does not use it "
+            f"for these windows. Choose the module around it{f', {parent!r}' if parent else ''}."
+        )
+    output = outputs[layer].float()
+    batch, n_chans, n_times = x.shape
+    if isinstance(layer, str) and layer != "encoder":
+        return read_named(find_layer(model, layer), output, batch)
+    if isinstance(model, EEGPT):
+        if layer == "encoder":
+            # (batch, n_moments, n_places, n_features)
+            return output.unflatten(2, (model.n_summary_tokens, -1))
+        summary = output[:, -model.n_summary_tokens :]  # (batch * n_moments, n_places, n_features)
+        return summary.unflatten(0, (batch, -1))  # (batch, n_moments, n_places, n_features)
+    if isinstance(model, EEGDINO):
+        n_patches = -(-n_times // model.patch_size)
+        patches = output[:, -n_chans * n_patches :]  # (batch, n_chans * n_patches, n_features)
+        return patches.unflatten(1, (n_chans, -1)).transpose(1, 2)  # (batch, n_moments, n_places, n_features)
+    if isinstance(model, CodeBrain):
+        if layer != "encoder":
+            grid = output.unflatten(2, (n_chans, -1))  # (batch, n_features, n_chans, n_patches)
+            output = grid.permute(0, 2, 3, 1)  # (batch, n_chans, n_patches, n_features)
+        return output.transpose(1, 2)  # (batch, n_moments, n_places, n_features)
+    return output.reshape(batch, -1, 1, output.shape[-1])  # (batch, n_moments, 1, n_features)
+
+
+def read_named(module: nn.Module, output: Tensor, batch: int) -> Tokens:
+    """Take the output of any module as tokens: batch first, features last or, of convolutions, second."""
+    if output.ndim > 2 and isinstance(module, FEATURES_FIRST):
+        output = output.movedim(1, -1)  # (batch or more, ..., n_features)
+    return output.reshape(batch, -1, 1, output.shape[-1])  # (batch, n_moments, 1, n_features)
+
+
+def pool_tokens(tokens: Tokens, pool: str) -> Float[Tensor, "batch _"]:
+    """Make one row of all tokens of a window."""
+    if pool == "time":
+        tokens = tokens.mean(dim=1)  # (batch, n_places, n_features)
+    if pool == "mean":
+        tokens = tokens.mean(dim=(1, 2))  # (batch, n_features)
+    return tokens.flatten(1)  # (batch, n_features of the row)
+
+
+def first_tensor(output: Any) -> Tensor:
+    """Take what a module puts out, or the first part of it."""
+    if isinstance(output, dict):
+        output = tuple(output.values())
+    return first_tensor(output[0]) if isinstance(output, tuple | list) else output
+
+
+def find_blocks(model: EEGModel) -> nn.ModuleList:
+    """Find the transformer or residual blocks of a model; some models have none."""
+    for kind, name in BLOCKS.items():
+        if isinstance(model, kind):
+            return model.get_submodule(name)
+    return nn.ModuleList()
+
+
+def find_layer(model: EEGModel, layer: Layer) -> nn.Module:
+    """Find a block by its number or a submodule by its dotted name, or say what there is."""
+    name = type(model).__name__
+    modules = dict(model.named_modules())
+    if isinstance(layer, str):
+        if layer not in modules:
+            near = difflib.get_close_matches(layer, [*modules, "encoder"], n=3, cutoff=0.0)
+            raise ValueError(f"{name} has no layer {layer!r}. Did you mean {', '.join(map(repr, near))}?")
+        return modules[layer]
+    blocks = find_blocks(model)
+    if not -len(blocks) <= layer < len(blocks):
+        has = f"has the blocks 0 to {len(blocks) - 1}" if len(blocks) else "has no blocks to count"
+        raise ValueError(f"{name} {has}, got layer={layer}. Pass 'encoder' or the name of a submodule.")
+    return blocks[layer]
+
+
+def check_request(model: EEGModel, windows: Windows, layers: Sequence[Layer], pool: str) -> None:
+    """Refuse windows, layers and ways of pooling that cannot be, before anything is computed."""
+    check_prepared(windows, model)
+    if not len(windows):
+        raise ValueError("Features need at least one window, got none. Check how they were chosen.")
+    if pool not in POOLS:
+        raise ValueError(f"pool must be one of {', '.join(POOLS)}, got {pool!r}.")
+    for layer in layers:
+        if layer != "encoder":
+            find_layer(model, layer)
+    head = [layer for layer in layers if str(layer).startswith(READERS)]
+    if head and "encoder" in layers:
+        raise ValueError(
+            f"The encoder's features and {head[0]!r} need two forward passes. Ask for them one by one."
+        )
+
+
+def choose_device(device: str) -> str:
+    """Choose an accelerator if there is one."""
+    if device != "auto":
+        return device
+    return torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"
+
+
+def choose_batch_size(windows: Windows) -> int:
+    """Choose as many windows as may fill the memory set aside for activations."""
+    n_bytes = ACTIVATIONS_PER_INPUT * 4 * windows.data.shape[1] * windows.data.shape[2]
+    return min(max(1, ACTIVATION_BYTES // n_bytes), LARGEST_BATCH)
+
+
+def choose_precision(precision: str, device: str) -> str:
+    """Choose the precision of matrix products: the lower one where it was seen to be faster."""
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise ValueError(f"precision must be one of auto, float32, bfloat16, got {precision!r}.")
+    if precision != "auto":
+        return precision
+    return "bfloat16" if gain_of_bfloat16(device) >= WORTHWHILE else "float32"
+
+
+@once
+def gain_of_bfloat16(device: str) -> float:
+    """Measure how many times as fast a matrix product is in bfloat16, conversions included."""
+    if device.split(":")[0] not in ("cpu", "cuda"):
+        return 0.0
+    tokens = torch.ones(512, 512, device=device)
+    weights = torch.ones(512, 2048, device=device)
+    products = (lambda: tokens @ weights, lambda: tokens.bfloat16() @ weights.bfloat16())
+    seconds = [min(measure(product, device) for _ in range(5)) for product in products]
+    return seconds[0] / seconds[1]
+
+
+def measure(product: Any, device: str) -> float:
+    """Measure one call in seconds, until the device is done."""
+    started = time.perf_counter()
+    product()
+    if device != "cpu":
+        torch.accelerator.synchronize()
+    return time.perf_counter() - started

@@ -1,0 +1,545 @@
+"""Probes: simple classifiers on features of frozen models.
+
+Shapes use these names throughout:
+
+    n_windows   windows, one per trial
+    n_chans     EEG channels
+    n_times     samples of a window
+    n_features  numbers that describe a window
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mne
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Shaped
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import BaseCrossValidator
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from eeglab_models.features.cache import describe_model
+from eeglab_models.features.embeddings import extract_features, extract_layers
+from eeglab_models.models.base import EEGModel
+from eeglab_models.models.eegpt import Probe
+from eeglab_models.scores.scoring import score_folds
+from eeglab_models.signals.preparation import prepare
+from eeglab_models.signals.recordings import load_windows
+from eeglab_models.signals.windows import Windows
+
+__all__ = ["EEGPTProbe", "FeatureExtractor", "align", "linear_probe", "probe_layers"]
+
+
+class FeatureExtractor(TransformerMixin, BaseEstimator):
+    """A frozen model as a step of a scikit-learn pipeline: windows in, features out.
+
+    It learns nothing, so nothing can leak through it. It reads what moabb's paradigms return, and prepares
+    that for its model. Windows that it has described are remembered, also by its clones: cross-validation
+    and grid search over what follows cost one forward pass per window.
+
+    Parameters
+    ----------
+    model : EEGModel
+        The frozen model. Clones share it, because nothing changes it.
+    info : mne.Info or None
+        Channels and sampling frequency of arrays, which do not carry them; epochs and windows do.
+    unit : {"V", "mV", "µV"}
+        Unit of arrays. Most paradigms of moabb return microvolts.
+    layer : str or int
+        ``"encoder"`` for the features that the head reads; a number for the output of that transformer or
+        residual block, from 0 on, or from -1 backwards; or the dotted name of any submodule.
+    pool : {"time", "mean", "none"}
+        How tokens become one row: their average over time, their average, or all of them side by side, as
+        `extract_features` explains.
+    channel_ids : sequence of int or None
+        Channels of the published weights that the data stand for, if the model takes them.
+    batch_size : int or "auto"
+        Windows per forward pass; ``"auto"`` fills one gibibyte, with 256 windows at most.
+    precision : {"auto", "float32", "bfloat16"}
+        Precision of matrix products; ``"auto"`` takes bfloat16 where it is at least 1.5 times as fast.
+    device : str
+        Device to compute on. ``"auto"`` means an accelerator if there is one.
+    cache : str, pathlib.Path or None
+        Folder to keep features in; None keeps none on disk.
+    align_by : sequence of str or None
+        Columns of the metadata, for instance ``("subject", "session")``: windows that agree in them are
+        aligned by `align` before they are prepared. Arrays have no metadata; let moabb return epochs.
+    preparation : dict or None
+        Arguments of `prepare`, for instance ``{"missing": "interpolate"}``.
+    remember : bool
+        Keep features in memory.
+
+    Notes
+    -----
+    Features are those of a window alone, except with `align_by`: it reads all windows of a call that share
+    subject and session, labels never.
+    """
+
+    def __init__(
+        self,
+        model: EEGModel,
+        info: mne.Info | None = None,
+        unit: str = "µV",
+        layer: str | int = "encoder",
+        pool: str = "time",
+        align_by: Sequence[str] | None = None,
+        preparation: Mapping[str, Any] | None = None,
+        channel_ids: Sequence[int] | None = None,
+        batch_size: int | str = "auto",
+        precision: str = "auto",
+        device: str = "auto",
+        cache: str | Path | None = None,
+        remember: bool = True,
+    ) -> None:
+        self.model = model
+        self.info = info
+        self.unit = unit
+        self.layer = layer
+        self.pool = pool
+        self.align_by = align_by
+        self.preparation = preparation
+        self.channel_ids = channel_ids
+        self.batch_size = batch_size
+        self.precision = precision
+        self.device = device
+        self.cache = cache
+        self.remember = remember
+        self.rows: dict[tuple[str, bytes], np.ndarray] = {}
+
+    def fit(self, X: Any, y: Any = None) -> "FeatureExtractor":
+        """Learn nothing.
+
+        Parameters
+        ----------
+        X, y : any
+            Not looked at.
+
+        Returns
+        -------
+        self : FeatureExtractor
+            Unchanged.
+        """
+        return self
+
+    def transform(self, X: Any) -> Float[np.ndarray, "n_windows n_features"]:
+        """Prepare windows and describe them.
+
+        Parameters
+        ----------
+        X : numpy.ndarray, shape (n_windows, n_chans, n_times), mne.Epochs or Windows
+            Arrays in `unit`; windows prepared for the model or not yet.
+
+        Returns
+        -------
+        features : numpy.ndarray, shape (n_windows, n_features)
+            One row per window.
+
+        Raises
+        ------
+        ValueError
+            If the windows cannot be prepared for the model, or would have to be left out.
+        """
+        windows = self.read(X)
+        if not self.remember:
+            return self.extract(windows)
+        settings = self.describe()
+        keys = [
+            (settings, hashlib.blake2b(window.tobytes(), digest_size=20).digest()) for window in windows.data
+        ]
+        new = list({key: number for number, key in enumerate(keys) if key not in self.rows}.values())
+        if new:
+            for number, row in zip(new, self.extract(windows[new]), strict=True):
+                self.rows[keys[number]] = np.array(row)
+        return np.stack([self.rows[key] for key in keys])
+
+    def read(self, X: Any) -> Windows:
+        """Prepare whatever comes in, unless it is prepared already.
+
+        Parameters
+        ----------
+        X : Windows, numpy.ndarray or what `load_windows` reads
+            Windows, prepared or not; an array needs `info` and is in the unit that `unit` names.
+
+        Returns
+        -------
+        windows : Windows
+            Prepared windows, one for every window of `X`.
+
+        Raises
+        ------
+        ValueError
+            If prepared windows were to be aligned, if windows cannot be prepared, or if some would be
+            dropped.
+        """
+        if isinstance(X, Windows) and X.stamp is not None:
+            if self.align_by is not None:
+                raise ValueError(
+                    "align_by aligns windows before they are prepared, got prepared ones. Pass them raw."
+                )
+            return X
+        if isinstance(X, np.ndarray):
+            windows = load_windows(X, info=self.info, unit=self.unit)
+        else:
+            windows = X if isinstance(X, Windows) else load_windows(X)
+        if self.align_by is not None:
+            windows = align(windows, self.align_by)
+        prepared = prepare(windows, self.model, **(self.preparation or {}))
+        if len(prepared) != len(windows):
+            raise ValueError(
+                f"A pipeline needs a row for every window, got {len(windows)} windows of which "
+                f"{len(prepared)} are good. Leave the others out beforehand, or pass "
+                "preparation={'bad_windows': 'interpolate'}."
+            )
+        return prepared
+
+    def extract(self, windows: Windows) -> Float[np.ndarray, "n_windows n_features"]:
+        """Run the model.
+
+        Parameters
+        ----------
+        windows : Windows
+            Prepared windows.
+
+        Returns
+        -------
+        features : numpy.ndarray, shape (n_windows, n_features)
+            Features as `extract_features` returns them.
+
+        Raises
+        ------
+        ValueError
+            If the windows were not prepared for the model, if there is no such layer, or if a setting is
+            unknown.
+        """
+        return extract_features(
+            self.model,
+            windows,
+            layer=self.layer,
+            pool=self.pool,
+            batch_size=self.batch_size,
+            precision=self.precision,
+            device=self.device,
+            cache=self.cache,
+            channel_ids=self.channel_ids,
+        )
+
+    def describe(self) -> str:
+        """Write down all that the features of a prepared window depend on, weights included.
+
+        Returns
+        -------
+        description : str
+            Model, fingerprints of its tensors, arguments of its constructor, and settings of the features.
+        """
+        description = describe_model(self.model, readers=True)
+        weights = f"{description['fingerprint'][:16]} {description['other_tensors'][:16]}"
+        settings = {name: getattr(self, name) for name in ("layer", "pool", "precision", "channel_ids")}
+        return f"{description['model']} {weights} {description['arguments']} {settings}"
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        """Name the weights too: moabb files results under this text, and scikit-learn shortens it."""
+        digest = hashlib.sha256(self.describe().encode()).hexdigest()[:16]
+        return (
+            f"FeatureExtractor({type(self.model).__name__}, layer={self.layer!r}, pool={self.pool!r}, "
+            f"align_by={self.align_by!r}, preparation={self.preparation!r}, settings='{digest}')"
+        )
+
+    def __sklearn_clone__(self) -> "FeatureExtractor":
+        """Share the model and what is known of it, where scikit-learn would copy hundreds of megabytes."""
+        clone = type(self)(**self.get_params(deep=False))
+        clone.rows = self.rows
+        return clone
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Nothing has to be fitted."""
+        return True
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave what is remembered behind when a worker process gets a copy."""
+        return {**super().__getstate__(), "rows": {}}
+
+
+def align(windows: Windows, by: Sequence[str] = ("subject", "session"), amplitude: float = 30.0) -> Windows:
+    """Make the average covariance of every group of windows the same: Euclidean alignment.
+
+    Groups differ by electrodes, skulls and days; after alignment each of them is white. No label is read,
+    but all windows of a group are, so a group that is tested must be there as a whole.
+
+    Parameters
+    ----------
+    windows : Windows
+        In microvolts, with metadata, not yet prepared.
+    by : sequence of str
+        Columns of the metadata: windows that agree in them are one group.
+    amplitude : float
+        Root mean square of every channel after alignment, in microvolts. The published pipeline of EEGPT
+        has 32 in the units of its model.
+
+    Returns
+    -------
+    aligned : Windows
+        The same windows, aligned.
+
+    Raises
+    ------
+    ValueError
+        If the windows lack these metadata, or are not in microvolts.
+
+    References
+    ----------
+    He & Wu (2020), IEEE Transactions on Biomedical Engineering 67, section III-B.
+    """
+    from moabb.datasets.preprocessing import EuclideanAlignment
+
+    if windows.unit != "µV" or windows.stamp is not None:
+        raise ValueError(f"align() starts from microvolts before prepare(), got {windows.unit}. Align first.")
+    known = [] if windows.metadata is None else list(windows.metadata)
+    if not set(by) <= set(known):
+        raise ValueError(
+            f"Alignment by {', '.join(by)} needs these columns of the metadata, got "
+            f"{', '.join(map(str, known)) or 'none'}. Load windows of a data set, or let moabb return epochs."
+        )
+    data = np.empty(windows.data.shape, dtype=np.float32)
+    groups = windows.metadata.reset_index(drop=True).groupby(list(by), sort=False).indices
+    for own in groups.values():
+        data[own] = amplitude * EuclideanAlignment().fit_transform(windows.data[own])
+    finding = f"Whitened by {', '.join(by)} ({len(groups)}), to {amplitude:g} µV."
+    return replace(windows, data=data, report=windows.report.add("alignment", finding))
+
+
+def linear_probe() -> Pipeline:
+    """Build the classifier that measures how linearly readable features are.
+
+    Returns
+    -------
+    probe : sklearn Pipeline
+        Standardisation and a logistic regression with strong regularisation (C=0.01), which features that
+        outnumber trials need.
+    """
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+
+
+def probe_layers(
+    model: EEGModel,
+    windows: Windows,
+    labels: Shaped[np.ndarray, " n_windows"],
+    cv: BaseCrossValidator,
+    groups: Shaped[np.ndarray, " n_windows"] | None = None,
+    layers: Sequence[str | int] | None = None,
+    *,
+    subjects: Shaped[np.ndarray, " n_windows"] | None = None,
+    probe: BaseEstimator | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    """Score a probe on every layer of a frozen model, from one forward pass.
+
+    Parameters
+    ----------
+    model : EEGModel
+        The frozen model.
+    windows : Windows
+        Prepared for this model by `prepare`.
+    labels : numpy.ndarray, shape (n_windows,)
+        True classes.
+    cv : sklearn cross-validator
+        How to split; the same splits for all layers.
+    groups, subjects : numpy.ndarray, shape (n_windows,), or None
+        As in `score_folds`.
+    layers : sequence of str or int, or None
+        Layers as in `extract_features`; None means all blocks and the encoder's features.
+    probe : sklearn estimator or None
+        Classifier of features; None means `linear_probe`.
+    **options
+        Options of `extract_layers`: pool, batch_size, precision, device, channel_ids, progress.
+
+    Returns
+    -------
+    scores : pandas.DataFrame
+        As `score_folds` returns it, one pipeline per layer (``"layer 0"``), with a column `layer`.
+
+    Raises
+    ------
+    ValueError
+        If the windows were not prepared for the model, if there is no such layer, or if an option is unknown.
+    """
+    features = extract_layers(model, windows, layers, **options)
+    names = {f"layer {layer}": layer for layer in features}
+    pipelines = {name: (probe or linear_probe(), features[layer]) for name, layer in names.items()}
+    scores = score_folds(pipelines, labels, cv, subjects, groups=groups)
+    return scores.assign(layer=[names[name] for name in scores["pipeline"]])
+
+
+class EEGPTProbe(ClassifierMixin, BaseEstimator):
+    """EEGPT's own probe: two linear layers with bounded weights on the frozen summary tokens.
+
+    Every moment becomes 16 values, by weights of norm 1 at most, after dropping half of its features; all
+    moments together are classified by weights of norm 0.25 at most. It reads rows that put moments one
+    after the other: ``FeatureExtractor(model, pool="none")``. The published pipeline also learns to mix
+    channels before the encoder, which needs gradients through it and is fine-tuning.
+
+    Parameters
+    ----------
+    n_patches : int
+        Moments of a window; 16 in the published pipeline, 4 s without overlap.
+    max_epochs : int
+        Passes over the training data. All are made: nothing is held out, nothing is selected.
+    batch_size : int
+        Windows per step.
+    lr : float
+        Largest learning rate of the one-cycle schedule, reached after a fifth of the steps.
+    weight_decay : float
+        Decay of AdamW.
+    seed : int
+        Seed of weights, order and dropout; the same seed gives the same probe.
+
+    Attributes
+    ----------
+    classes_ : numpy.ndarray, shape (n_classes,)
+        Classes in the order of the probabilities.
+    probe_ : torch.nn.Module
+        The trained probe.
+
+    References
+    ----------
+    Wang et al. (2024), EEGPT, NeurIPS, section 2.3: linear probing. Numbers are those of the authors' code
+    for BCI Competition IV, data set 2a.
+    """
+
+    def __init__(
+        self,
+        n_patches: int = 16,
+        max_epochs: int = 100,
+        batch_size: int = 64,
+        lr: float = 4e-4,
+        weight_decay: float = 0.01,
+        seed: int = 0,
+    ) -> None:
+        self.n_patches = n_patches
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.seed = seed
+
+    def fit(
+        self, X: Float[np.ndarray, "n_windows n_features"], y: Shaped[np.ndarray, " n_windows"]
+    ) -> "EEGPTProbe":
+        """Train a fresh probe.
+
+        Parameters
+        ----------
+        X : numpy.ndarray, shape (n_windows, n_features)
+            Features, moment by moment.
+        y : numpy.ndarray, shape (n_windows,)
+            True classes.
+
+        Returns
+        -------
+        self : EEGPTProbe
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            If the features are not those of `n_patches` moments.
+        """
+        self.classes_, targets = np.unique(y, return_inverse=True)
+        tokens = self.to_tokens(X)  # (n_windows, n_patches, 1, n_features of a moment)
+        targets = torch.from_numpy(targets)
+        # The caller's random numbers stay untouched.
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.manual_seed(self.seed)
+            self.probe_ = Probe(self.n_patches, tokens.shape[-1], len(self.classes_))
+            optimizer = torch.optim.AdamW(
+                self.probe_.parameters(), lr=self.lr, weight_decay=self.weight_decay
+            )
+            n_steps = self.max_epochs * -(-len(tokens) // self.batch_size)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, n_steps, pct_start=0.2)
+            for _ in range(self.max_epochs):
+                for batch in torch.randperm(len(tokens)).split(self.batch_size):
+                    optimizer.zero_grad()
+                    F.cross_entropy(self.probe_(tokens[batch]), targets[batch]).backward()
+                    optimizer.step()
+                    schedule.step()
+        self.probe_.eval()
+        return self
+
+    @torch.no_grad()
+    def predict_proba(
+        self, X: Float[np.ndarray, "n_windows n_features"]
+    ) -> Float[np.ndarray, "n_windows n_classes"]:
+        """Estimate the probability of every class.
+
+        Parameters
+        ----------
+        X : numpy.ndarray, shape (n_windows, n_features)
+            Features, moment by moment.
+
+        Returns
+        -------
+        probabilities : numpy.ndarray, shape (n_windows, n_classes)
+            In the order of `classes_`.
+
+        Raises
+        ------
+        ValueError
+            If the number of features is no multiple of `n_patches`.
+        """
+        return self.probe_(self.to_tokens(X)).softmax(dim=-1).numpy()
+
+    def predict(self, X: Float[np.ndarray, "n_windows n_features"]) -> Shaped[np.ndarray, " n_windows"]:
+        """Choose the most probable class.
+
+        Parameters
+        ----------
+        X : numpy.ndarray, shape (n_windows, n_features)
+            Features, moment by moment.
+
+        Returns
+        -------
+        classes : numpy.ndarray, shape (n_windows,)
+            One per window.
+
+        Raises
+        ------
+        ValueError
+            If the number of features is no multiple of `n_patches`.
+        """
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def to_tokens(
+        self, X: Float[np.ndarray, "n_windows n_features"]
+    ) -> Float[torch.Tensor, "n_windows n_patches one n_moment_features"]:
+        """Part a row into its moments.
+
+        Parameters
+        ----------
+        X : numpy.ndarray, shape (n_windows, n_features)
+            Features of whole windows, moment by moment.
+
+        Returns
+        -------
+        tokens : torch.Tensor, shape (n_windows, n_patches, 1, n_moment_features)
+            The same numbers in float32; the axis of length 1 stands for EEGPT's summary tokens, which lie
+            side by side.
+
+        Raises
+        ------
+        ValueError
+            If the number of features is no multiple of `n_patches`.
+        """
+        if X.shape[1] % self.n_patches:
+            raise ValueError(
+                f"A probe of {self.n_patches} moments needs a multiple of it as features, got {X.shape[1]}. "
+                "Pass n_patches=model.n_patches, and features with pool='none'."
+            )
+        rows = torch.from_numpy(np.array(X, dtype=np.float32))
+        return rows.reshape(len(X), self.n_patches, 1, -1)  # (n_windows, n_patches, 1, n_moment_features)

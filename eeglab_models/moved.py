@@ -1,0 +1,44 @@
+"""Where modules went: importing an old name is an error that says the new one."""
+
+import sys
+from importlib.abc import MetaPathFinder
+
+MOVED = {
+    "adapting": "features, finetuning and scores",
+    "adapting.augmentation": "finetuning.augmentation",
+    "adapting.baselines": "features.baselines",
+    "adapting.cache": "features.cache",
+    "adapting.chance": "scores.chance",
+    "adapting.embeddings": "features.embeddings",
+    "adapting.finetuning": "finetuning",
+    "adapting.probing": "features.probing",
+    "adapting.recipes": "finetuning.recipes",
+    "adapting.regimes": "finetuning.regimes",
+    "adapting.scoring": "scores",
+    "experiments.doctor": "workshop.doctor",
+    "experiments.install": "workshop.install",
+    "experiments.kit": "workshop.kit",
+    "pretraining.code_prediction": "pretraining.codebrain.code_prediction",
+    "pretraining.codebook": "pretraining.codebrain.codebook",
+    "pretraining.loop": "training",
+    "pretraining.settings": "training",
+    "signals.arithmetic": "signals.mental_arithmetic",
+    "yaml_files": "configs",
+}
+
+
+class Signpost(MetaPathFinder):
+    """Asked last, for modules that no other finder has found."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+        """Refuse old names of this package's modules; nothing else is its business."""
+        package, _, name = fullname.partition(".")
+        if package == __package__ and name in MOVED:
+            raise ModuleNotFoundError(
+                f"{fullname} has moved. Import from eeglab_models.{MOVED[name]}.", name=fullname
+            )
+
+
+def put_up() -> None:
+    """Let imports of old names end in an error that says the new one."""
+    sys.meta_path.append(Signpost())

@@ -1,0 +1,1 @@
+"""Recordings on disk for pretraining: found, cut, written in shards, and read again."""

@@ -1,0 +1,330 @@
+"""The windows of a configuration: simulated subjects, recordings, a corpus, or several of them together."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from jaxtyping import Float
+from torch import Tensor
+
+from eeglab_models.models.base import EEGModel
+from eeglab_models.signals.electrodes import electrode_name
+from eeglab_models.signals.preparation import prepare
+from eeglab_models.training.batches import TensorWindows
+
+__all__ = ["DATA_PARTS", "Data", "JoinedWindows"]
+
+DATA_PARTS = ("seconds", "channels", "held_out", "simulated", "recordings", "corpus")
+"""What ``data`` of a configuration may hold: the fields of `Data`."""
+SOURCES = DATA_PARTS[3:]
+
+
+@dataclass(frozen=True)
+class Data:
+    """The part ``data`` of a configuration.
+
+    Attributes
+    ----------
+    seconds : float or None
+        Length of a window in seconds; None is that of the corpus.
+    channels : tuple of str or None
+        Channels in their order. None means those of the simulation or of the corpus, or else those of the
+        encoder's contract.
+    held_out : int or tuple of str
+        Subjects of every source whose windows are held out: so many, the last in their order, or their names.
+    simulated : mapping or None
+        Arguments of `SimulatedMotorImagery`, of which consecutive windows are taken.
+    recordings : mapping or None
+        ``source``, a folder or a list of files, and further arguments of `build_corpus`.
+    corpus : str or None
+        Folder that `build_corpus` filled.
+
+    Raises
+    ------
+    ValueError
+        If there is no source, or no length.
+    """
+
+    seconds: float | None = None
+    channels: tuple[str, ...] | None = None
+    held_out: int | tuple[str, ...] = 0
+    simulated: Mapping[str, Any] | None = None
+    recordings: Mapping[str, Any] | None = None
+    corpus: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse data that cannot be found."""
+        if all(getattr(self, name) is None for name in SOURCES):
+            raise ValueError(f"'data' needs a source, one or more of {', '.join(SOURCES)}. Add one.")
+        if self.seconds is None and self.corpus is None:
+            raise ValueError("'data' needs the length of a window. Add 'seconds: 4.0' or another number.")
+        if self.recordings is not None and "source" not in self.recordings:
+            raise ValueError("'recordings' needs a 'source': a folder, or a list of files. Add it.")
+
+    def channels_for(self, model: type[EEGModel]) -> tuple[str, ...]:
+        """Name the channels of the windows, in the spelling of the 10-05 system.
+
+        Parameters
+        ----------
+        model : type
+            Class of the encoder, a subclass of `EEGModel`.
+
+        Returns
+        -------
+        names : tuple of str
+            In the order of the windows' rows.
+        """
+        names: Sequence[str] | None = self.channels
+        if names is None and self.corpus is not None:
+            names = self.opened.ch_names
+        if names is None and self.simulated is not None:
+            names = self.simulation.ch_names
+        names = names or model.contract.ch_names
+        return tuple(electrode_name(name) or name for name in names)
+
+    def n_times_for(self, model: type[EEGModel]) -> int:
+        """Count the samples of a window.
+
+        Parameters
+        ----------
+        model : type
+            Class of the encoder, a subclass of `EEGModel`.
+
+        Returns
+        -------
+        n_times : int
+            At the rate of the class's contract.
+        """
+        if self.seconds is None:
+            return self.opened.stamp.n_times
+        return round(self.seconds * model.contract.sfreq)
+
+    @cached_property
+    def opened(self) -> Any:
+        """The corpus."""
+        from eeglab_models.pretraining.corpus.reading import Corpus
+
+        return Corpus(self.corpus)
+
+    @cached_property
+    def simulation(self) -> Any:
+        """The simulated data set.
+
+        Raises
+        ------
+        ValueError
+            If `simulated` holds what is no argument of `SimulatedMotorImagery`.
+        """
+        from eeglab_models.signals.simulation import SimulatedMotorImagery
+
+        try:
+            return SimulatedMotorImagery(**self.simulated)
+        except TypeError as error:
+            raise ValueError(f"'simulated' holds arguments of SimulatedMotorImagery: {error}.") from error
+
+    def load(self, model: type[EEGModel], folder: Path) -> tuple[Any, Any]:
+        """Prepare the windows of all sources for a model.
+
+        Parameters
+        ----------
+        model : type
+            Its contract states rate, unit, reference and filter.
+        folder : pathlib.Path
+            Where a corpus of recordings goes.
+
+        Returns
+        -------
+        data, held_out : dataset
+            Windows to learn from, and those of other subjects; None for the second if nobody is held out.
+
+        Raises
+        ------
+        ValueError
+            If recordings cannot be prepared, or if the subjects to hold out are not there or are all of them.
+        """
+        parts = []
+        if self.simulated is not None:
+            parts.append(self.simulate(model))
+        if self.recordings is not None:
+            parts.append(self.split(self.build(model, folder / "corpus")))
+        if self.corpus is not None:
+            from eeglab_models.pretraining.corpus.reading import Corpus
+
+            parts.append(self.split(Corpus(self.corpus, self.stand_in(model))))
+        learn = [own for own, _ in parts]
+        held_out = [own for _, own in parts if own is not None]
+        return join(learn), join(held_out) if held_out else None
+
+    def stand_in(self, model: type[EEGModel]) -> EEGModel:
+        """Build what stands for the model while windows are prepared.
+
+        Parameters
+        ----------
+        model : type
+            Class of the encoder, a subclass of `EEGModel`.
+
+        Returns
+        -------
+        stand_in : EEGModel
+            It has a contract, channels and a length, and computes nothing.
+        """
+        from eeglab_models.pretraining.corpus.building import Target
+
+        n_times = self.n_times_for(model)
+        return Target(model, self.channels_for(model), n_times, model.contract.sfreq).expectation()
+
+    def simulate(self, model: type[EEGModel]) -> tuple[Any, Any]:
+        """Simulate one subject after the other, and keep the windows in memory.
+
+        Parameters
+        ----------
+        model : type
+            Class of the encoder, a subclass of `EEGModel`.
+
+        Returns
+        -------
+        data, held_out : dataset
+            Windows to learn from, and those of other subjects; None for the second if nobody is held out.
+
+        Raises
+        ------
+        ValueError
+            If the subjects to hold out are not there or are all of them.
+        """
+        stand_in, windows = self.stand_in(model), {}
+        for subject in self.simulation.subject_list:
+            runs = self.simulation.get_data([subject])
+            windows[str(subject)] = prepare(runs, stand_in, events=[]).data
+        chosen = choose_subjects(list(windows), self.held_out)
+        names = self.channels_for(model)
+        parts = [[windows[name] for name in windows if (name in chosen) is out] for out in (False, True)]
+        learn, held_out = (
+            TensorWindows(torch.from_numpy(np.concatenate(part)), names) if part else None for part in parts
+        )
+        return learn, held_out
+
+    def build(self, model: type[EEGModel], folder: Path) -> Any:
+        """Build the corpus of the recordings, once for all processes, and open it.
+
+        Parameters
+        ----------
+        model : type
+            Class of the encoder, a subclass of `EEGModel`.
+        folder : pathlib.Path
+            Where the corpus goes.
+
+        Returns
+        -------
+        corpus : Corpus
+            The corpus in the folder.
+
+        Raises
+        ------
+        ValueError
+            If `recordings` holds what is no argument of `build_corpus`, or if it refuses the recordings.
+        """
+        from eeglab_models.pretraining.corpus.building import build_corpus
+        from eeglab_models.pretraining.corpus.reading import Corpus
+
+        arguments = dict(self.recordings)
+        source = arguments.pop("source")
+        with PartialState().main_process_first():
+            try:
+                names = self.channels_for(model)
+                build_corpus(source, folder, model, length=self.seconds, ch_names=names, **arguments)
+            except TypeError as error:
+                raise ValueError(f"'recordings' holds arguments of build_corpus: {error}.") from error
+        return Corpus(folder)
+
+    def split(self, corpus: Any) -> tuple[Any, Any]:
+        """Hold out subjects of a corpus.
+
+        Parameters
+        ----------
+        corpus : Corpus
+            All recordings.
+
+        Returns
+        -------
+        data, held_out : Corpus
+            Windows to learn from, and those of other subjects; None for the second if nobody is held out.
+
+        Raises
+        ------
+        ValueError
+            If the subjects to hold out are not there or are all of them.
+        """
+        if not self.held_out:
+            return corpus, None
+        subjects = sorted(set(corpus.recordings["subject"].dropna()))
+        return corpus.split(sorted(choose_subjects(subjects, self.held_out)))
+
+
+class JoinedWindows:
+    """Windows of several sources, one source after the other.
+
+    Parameters
+    ----------
+    parts : sequence of dataset
+        Windows of the same shape, by ``__getitems__``.
+
+    Raises
+    ------
+    ValueError
+        If the sources have other channels, or the same in another order.
+    """
+
+    def __init__(self, parts: Sequence[Any]) -> None:
+        self.parts = list(parts)
+        self.ends = np.cumsum([len(part) for part in self.parts])
+        self.ch_names = list(self.parts[0].ch_names)
+        others = [list(part.ch_names) for part in self.parts[1:]]
+        if any(names != self.ch_names for names in others):
+            raise ValueError(
+                f"Sources of one training need the same channels, got {self.ch_names} and {others}. Name "
+                "them with 'channels', or leave one source out."
+            )
+
+    def __len__(self) -> int:
+        """Count the windows."""
+        return int(self.ends[-1])
+
+    def __getitems__(self, numbers: Sequence[int]) -> Float[Tensor, "batch n_chans n_times"]:
+        """Choose windows by their numbers."""
+        numbers = np.asarray(numbers)
+        owners = np.searchsorted(self.ends, numbers, side="right")  # (batch,)
+        order = np.argsort(owners, kind="stable")
+        starts = np.concatenate([[0], self.ends])
+        windows = torch.cat(
+            [
+                part.__getitems__((numbers[owners == owner] - starts[owner]).tolist())
+                for owner, part in enumerate(self.parts)
+                if (owners == owner).any()
+            ]
+        )  # (batch, n_chans, n_times), by source
+        return windows[torch.from_numpy(np.argsort(order))]
+
+
+def join(parts: Sequence[Any]) -> Any:
+    """Put windows behind each other; a single source stays what it is."""
+    return parts[0] if len(parts) == 1 else JoinedWindows(parts)
+
+
+def choose_subjects(subjects: Sequence[str], held_out: int | Collection[str]) -> set[str]:
+    """Choose subjects to hold out: the last ones, or those with these names."""
+    if isinstance(held_out, int):
+        chosen = set(subjects[len(subjects) - held_out :]) if held_out else set()
+    else:
+        chosen = set(map(str, held_out))
+    unknown = sorted(chosen.difference(subjects))
+    if unknown or len(chosen) >= len(subjects) or (isinstance(held_out, int) and held_out < 0):
+        raise ValueError(
+            f"held_out has to leave some of the {len(subjects)} subjects {', '.join(subjects[:9])}, got "
+            f"{held_out if not unknown else ', '.join(unknown)}. Hold out fewer, or others."
+        )
+    return chosen

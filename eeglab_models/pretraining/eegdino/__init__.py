@@ -1,0 +1,1 @@
+"""EEG-DINO's objective: self-distillation between views of a window, whole and in patches."""
