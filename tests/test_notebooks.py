@@ -2,6 +2,8 @@
 
 import ast
 import re
+from contextlib import redirect_stdout
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,19 +16,22 @@ LESSONS = [path for path in NOTEBOOKS if path.stem[0].isdigit()]
 GLOSSARY = ROOT / "docs" / "glossary.md"
 
 
-@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
-def notebook(request):
-    return nbformat.read(request.param, as_version=4)
+def every(paths):
+    """Turn a rule for one notebook into one test that lists the notebooks that break it, and how."""
 
+    def make(rule):
+        def test():
+            broken = {}
+            for path in paths:
+                try:
+                    rule(nbformat.read(path, as_version=4), path)
+                except AssertionError as error:
+                    broken[path.stem] = str(error)
+            assert broken == {}
 
-@pytest.fixture(params=LESSONS, ids=lambda path: path.stem)
-def lesson_path(request):
-    return request.param
+        return test
 
-
-@pytest.fixture
-def lesson(lesson_path):
-    return nbformat.read(lesson_path, as_version=4)
+    return make
 
 
 def code_cells(notebook, tag=None):
@@ -57,7 +62,8 @@ def test_there_are_notebooks():
     ]
 
 
-def test_parameters_are_one_cell_of_plain_constants(notebook):
+@every(NOTEBOOKS)
+def test_parameters_are_one_cell_of_plain_constants(notebook, path):
     (cell,) = code_cells(notebook, "parameters")
 
     for statement in ast.parse(cell.source).body:
@@ -65,7 +71,8 @@ def test_parameters_are_one_cell_of_plain_constants(notebook):
         ast.literal_eval(statement.value)  # papermill replaces values, so nothing is computed here
 
 
-def test_the_seed_is_a_parameter_and_is_used(notebook):
+@every(NOTEBOOKS)
+def test_the_seed_is_a_parameter_and_is_used(notebook, path):
     (parameters,) = code_cells(notebook, "parameters")
     others = [ast.parse(cell.source) for cell in code_cells(notebook) if cell is not parameters]
 
@@ -73,7 +80,8 @@ def test_the_seed_is_a_parameter_and_is_used(notebook):
     assert any(getattr(node, "id", None) == "seed" for tree in others for node in ast.walk(tree))
 
 
-def test_no_output_is_stored_and_no_cell_is_long(notebook):
+@every(NOTEBOOKS)
+def test_no_output_is_stored_and_no_cell_is_long(notebook, path):
     for cell in notebook.cells:
         assert len(cell.source.splitlines()) <= 30, cell.source
     for cell in code_cells(notebook):
@@ -81,19 +89,22 @@ def test_no_output_is_stored_and_no_cell_is_long(notebook):
         assert cell.execution_count is None
 
 
-def test_no_path_of_one_machine_is_named(notebook):
+@every(NOTEBOOKS)
+def test_no_path_of_one_machine_is_named(notebook, path):
     for cell in code_cells(notebook):
         for node in ast.walk(ast.parse(cell.source)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 assert not re.match(r"/\w|~|\.\./|[A-Za-z]:[\\/]", node.value), node.value
 
 
-def test_colours_of_models_come_from_the_package(notebook):
+@every(NOTEBOOKS)
+def test_colours_of_models_come_from_the_package(notebook, path):
     for cell in code_cells(notebook):
         assert not re.search(r"[\"'](#[0-9A-Fa-f]{6}|tab:\w+)[\"']", cell.source), cell.source
 
 
-def test_links_lead_to_files_and_lessons_are_linked_by_name(notebook):
+@every(NOTEBOOKS)
+def test_links_lead_to_files_and_lessons_are_linked_by_name(notebook, path):
     for text in texts(notebook):
         for name, target in re.findall(r"\[([^\]]+)\]\(([^)\s]+)\)", text):
             if not target.startswith("https://"):
@@ -102,7 +113,8 @@ def test_links_lead_to_files_and_lessons_are_linked_by_name(notebook):
         assert not re.search(r"`\d\d_\w+", text), text
 
 
-def test_a_lesson_opens_with_question_needs_and_goals(lesson):
+@every(LESSONS)
+def test_a_lesson_opens_with_question_needs_and_goals(lesson, path):
     title, question, needs, heading, goals = lesson.cells[0].source.split("\n\n")
 
     assert re.fullmatch(r"# .+", title)
@@ -112,7 +124,8 @@ def test_a_lesson_opens_with_question_needs_and_goals(lesson):
     assert 3 <= count_points(goals) <= 5
 
 
-def test_a_lesson_has_one_title_and_skips_no_level_of_headings(lesson):
+@every(LESSONS)
+def test_a_lesson_has_one_title_and_skips_no_level_of_headings(lesson, path):
     levels = [len(marks) for marks in re.findall(r"^(#+) ", "\n".join(texts(lesson)), re.MULTILINE)]
 
     assert levels[0] == 1
@@ -120,17 +133,19 @@ def test_a_lesson_has_one_title_and_skips_no_level_of_headings(lesson):
     assert all(deeper - level <= 1 for level, deeper in pairwise(levels))
 
 
-def test_a_lesson_names_only_earlier_lessons_as_needed(lesson, lesson_path):
+@every(LESSONS)
+def test_a_lesson_names_only_earlier_lessons_as_needed(lesson, path):
     needs = lesson.cells[0].source.split("**Needs**")[1].split("**Data**")[0]
     needed = re.findall(r"\((\S+)\.ipynb\)", needs)
 
-    assert needed or lesson_path == LESSONS[0]
-    assert all(name < lesson_path.stem for name in needed)
+    assert needed or path == LESSONS[0]
+    assert all(name < path.stem for name in needed)
 
 
-def test_a_recap_answers_every_goal_and_links_both_neighbours(lesson, lesson_path):
+@every(LESSONS)
+def test_a_recap_answers_every_goal_and_links_both_neighbours(lesson, path):
     recap = lesson.cells[-2].source
-    place = LESSONS.index(lesson_path)
+    place = LESSONS.index(path)
 
     assert recap.startswith("## Recap\n")
     assert count_points(recap) == count_points(lesson.cells[0].source)
@@ -139,7 +154,8 @@ def test_a_recap_answers_every_goal_and_links_both_neighbours(lesson, lesson_pat
             assert f"{word}: [{other.stem}]({other.name})" in recap
 
 
-def test_a_lesson_ends_with_two_to_five_references(lesson):
+@every(LESSONS)
+def test_a_lesson_ends_with_two_to_five_references(lesson, path):
     heading, references = lesson.cells[-1].source.split("\n\n")
     lines = references.splitlines()
 
@@ -149,7 +165,8 @@ def test_a_lesson_ends_with_two_to_five_references(lesson):
         assert re.fullmatch(r"- .+ \((18|19|20)\d\d\), .+\.", line), line
 
 
-def test_claims_are_checked(lesson):
+@every(LESSONS)
+def test_claims_are_checked(lesson, path):
     assert len(code_cells(lesson, "check")) >= 2
 
 
@@ -169,7 +186,8 @@ def is_figure(cell):
     return any(re.fullmatch(r"plot_\w+|subplots|VBox", name) for name in calls(ast.parse(cell.source)))
 
 
-def test_every_figure_has_a_caption_below_and_alternative_text(lesson):
+@every(LESSONS)
+def test_every_figure_has_a_caption_below_and_alternative_text(lesson, path):
     places = [place for place, cell in enumerate(lesson.cells) if is_figure(cell)]
 
     assert places
@@ -186,7 +204,8 @@ def exercises(lesson):
     return [lesson.cells[place - 1 : place + 3] for place in places]
 
 
-def test_an_exercise_has_a_stub_a_hidden_solution_and_a_self_check(lesson):
+@every(LESSONS)
+def test_an_exercise_has_a_stub_a_hidden_solution_and_a_self_check(lesson, path):
     for number, (text, stub, solution, check) in enumerate(exercises(lesson), start=1):
         assert text.source.startswith(f"## Exercise {number}")
         assert re.fullmatch(rf"answer_{number} = \.\.\.  # .+", stub.source)
@@ -198,12 +217,14 @@ def test_an_exercise_has_a_stub_a_hidden_solution_and_a_self_check(lesson):
     assert len(exercises(lesson)) == len(code_cells(lesson, "solutions")) == n_headings >= 1
 
 
-def test_a_self_check_asks_for_a_missing_answer_and_refuses_a_wrong_one(lesson, capsys):
+@every(LESSONS)
+def test_a_self_check_asks_for_a_missing_answer_and_refuses_a_wrong_one(lesson, path):
     for number, (_, _, _, check) in enumerate(exercises(lesson), start=1):
 
         def try_answer(answer, number=number, source=check.source):
-            exec(source, {f"answer_{number}": answer, f"solution_{number}": 0.5})
-            return capsys.readouterr().out
+            with redirect_stdout(StringIO()) as said:
+                exec(source, {f"answer_{number}": answer, f"solution_{number}": 0.5})
+            return said.getvalue()
 
         assert try_answer(...).startswith(f"answer_{number} is missing")
         assert try_answer(0.5).startswith(("right: ", "near enough: "))
