@@ -104,7 +104,6 @@ def test_importing_the_package_loads_no_heavy_optional_library():
         "pyriemann",
         "typer",
         "captum",
-        "datasets",
         "mne_bids",
         "umap",
         "xarray",

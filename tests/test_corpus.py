@@ -152,54 +152,6 @@ def test_a_corpus_travels_to_other_processes_without_its_windows(corpus, windows
     np.testing.assert_array_equal(read_all(pickle.loads(packed)), windows.data[2:])
 
 
-def test_processes_stream_equal_and_disjoint_parts(corpus, windows):
-    parts = [[batch["eeg"] for batch in corpus.stream(rank, 2, batch_size=2)] for rank in range(2)]
-
-    assert [[len(batch) for batch in part] for part in parts] == [[2, 1], [2, 1]]
-    streamed = torch.cat(parts[0] + parts[1]).numpy()
-    numbers = [np.flatnonzero((windows.data == window).all(axis=(1, 2))).item() for window in streamed]
-    assert len(set(numbers)) == 6
-    np.testing.assert_array_equal(streamed, windows.data[numbers])
-
-
-def test_a_stream_of_chosen_recordings_stays_within_them(corpus, windows):
-    _, held_out = corpus.split(["b"])
-
-    (streamed,) = [batch["eeg"].numpy() for batch in held_out.stream()]
-    np.testing.assert_array_equal(np.sort(streamed, axis=0), np.sort(windows.data[2:5], axis=0))
-
-
-def test_a_stream_changes_its_order_with_the_epoch_and_with_nothing_else(corpus):
-    def order(epoch):
-        stream = corpus.stream(batch_size=1, seed=1)
-        stream.set_epoch(epoch)
-        return [batch["eeg"][0, 0, 0].item() for batch in DataLoader(stream, batch_size=None)]
-
-    assert order(0) == order(0)
-    assert order(0) != order(1)
-    assert sorted(order(0)) == sorted(order(1))
-
-
-def test_a_stream_goes_on_where_it_was_interrupted(corpus):
-    def stream():
-        return corpus.stream(batch_size=2, buffer_size=1)
-
-    walk = stream()
-    batches = iter(walk)
-    first = [next(batches)["eeg"] for _ in range(2)]
-    state = walk.state_dict()
-    again = stream()
-    again.load_state_dict(state)
-
-    whole = torch.cat([batch["eeg"] for batch in stream()])
-    torch.testing.assert_close(torch.cat(first + [batch["eeg"] for batch in again]), whole)
-
-
-def test_more_processes_than_windows_are_refused(corpus):
-    with pytest.raises(ValueError, match="got 7 windows for 8 processes"):
-        corpus.stream(0, 8)
-
-
 def test_reading_fills_no_memory(windows, tmp_path):
     status = Path("/proc/self/status")
     if not status.is_file():
@@ -260,12 +212,10 @@ def test_files_that_are_missing_or_cut_short_are_found_without_reading(folder):
 
 
 def test_every_file_says_what_it_holds(folder):
-    from datasets import Dataset
+    table = pa.ipc.open_stream(str(folder / "shard-00001.arrow")).read_all()
 
-    path = str(folder / "shard-00001.arrow")
-
-    assert Dataset.from_file(path)["subject"][:] == ["b", "b", "b"]
-    facts = json.loads(pa.ipc.open_stream(path).schema.metadata[b"eeglab_models"])
+    assert table["subject"].to_pylist() == ["b", "b", "b"]
+    facts = json.loads(table.schema.metadata[b"eeglab_models"])
     assert (facts["ch_names"], facts["unit"], facts["dtype"]) == (CHANNELS, "µV", "float32")
 
 
@@ -368,6 +318,41 @@ def test_new_and_mended_recordings_are_added(recordings, tmp_path):
     assert len(Corpus(tmp_path)) == 15
 
 
+def damage(path, how):
+    if how == "lost":
+        path.unlink()
+        return
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content[:-8] if how == "cut short" else content)
+
+
+@pytest.mark.parametrize(
+    ("number", "how"), [(0, "lost"), (1, "cut short"), (2, "lost"), (2, "cut short"), (2, "altered")]
+)
+def test_building_again_mends_what_was_lost_or_damaged(folder, windows, number, how):
+    written = {path.name: path.read_bytes() for path in folder.glob("*.arrow")}
+    listed = json.loads((folder / "corpus.json").read_text())
+    damage(folder / f"shard-0000{number}.arrow", how)
+
+    build(windows, folder)
+
+    assert {path.name: path.read_bytes() for path in folder.glob("*.arrow")} == written
+    assert json.loads((folder / "corpus.json").read_text()) == listed
+    np.testing.assert_array_equal(read_all(Corpus(folder, check=True)), windows.data)
+
+
+def test_windows_that_are_lost_for_good_are_listed_and_the_others_stay(folder, windows):
+    damage(folder / "shard-00001.arrow", "lost")
+
+    report = build(windows[[0, 1, 5, 6]], folder)
+
+    assert report.skipped == {
+        "windows 0: subject b": "It was in shard-00001.arrow, which was damaged, and source no longer has it."
+    }
+    np.testing.assert_array_equal(read_all(Corpus(folder, check=True)), windows.data[[0, 1, 5, 6]])
+
+
 def test_other_settings_need_another_folder(folder, windows):
     with pytest.raises(ValueError, match="built with dtype float32, got float16; amplitude None, got 100.0"):
         build(windows, folder, dtype="float16", amplitude=100.0)
@@ -397,11 +382,11 @@ def test_a_build_that_is_killed_leaves_only_whole_files(windows, folder):
     manifest["shards"].pop()
     manifest["recordings"] = manifest["recordings"][:2]
     (folder / "corpus.json").write_text(json.dumps(manifest))
-    (folder / "shard-00003.arrow.unfinished").write_bytes(b"half")
+    (folder / ".unfinished-shard-00003.arrow").write_bytes(b"half")
     assert len(Corpus(folder)) == 5
 
     build(windows, folder)
-    assert not list(folder.glob("*.unfinished"))
+    assert not list(folder.glob(".unfinished-*"))
     np.testing.assert_array_equal(read_all(Corpus(folder, check=True)), windows.data)
 
 
@@ -418,7 +403,7 @@ def test_a_file_that_could_not_be_written_is_not_taken_for_whole(windows, tmp_pa
 
 
 def test_two_builds_in_one_folder_are_refused(windows, tmp_path):
-    with FileLock(tmp_path / "lock"), pytest.raises(ValueError, match="Another process is building"):
+    with FileLock(tmp_path / "lock"), pytest.raises(BlockingIOError, match="Another process holds"):
         build(windows, tmp_path)
 
 
@@ -485,12 +470,32 @@ def test_further_parts_of_a_recording_and_other_files_are_not_recordings_of_thei
     [
         ([], ValueError, "holds no recording"),
         (["a.edf", "a.edf"], ValueError, "Two recordings have the same name, a.edf"),
-        ([1], TypeError, "from files, mne Raw and Windows, got int"),
+        ([1], TypeError, "from folders, files, mne Raw and Windows, got int"),
     ],
 )
 def test_sources_that_are_none_are_refused(source, error, message):
     with pytest.raises(error, match=message):
         find_recordings(source)
+
+
+def test_folders_and_files_of_a_list_are_searched_alike(recordings, tmp_path):
+    (tmp_path / "more").mkdir()
+    single = tmp_path / "more" / "S3_raw.fif"
+    raw_of(12).save(single, verbose="error")
+    raw_of(12).save(tmp_path / "S4_raw.fif", verbose="error")
+
+    source = [recordings, single.parent, str(tmp_path / "S4_raw.fif"), raw_of(12)]
+    report = build(source, tmp_path / "corpus", CodeBrain)
+
+    names = [f"{recordings}/S1_raw.fif", f"{recordings}/S2/S2_raw.fif", str(single), f"{tmp_path}/S4_raw.fif"]
+    assert report.recordings["recording"].tolist() == [*names, "recording 3"]
+    assert report.n_windows == 5 * 5
+    assert not report.skipped
+
+
+def test_a_folder_and_a_file_of_it_are_not_read_twice(recordings):
+    with pytest.raises(ValueError, match=r"Two recordings have the same name, .*S1_raw\.fif"):
+        find_recordings([recordings, recordings / "S1_raw.fif"])
 
 
 def test_a_name_without_its_subject_is_refused():

@@ -1,6 +1,7 @@
 """From a folder of recordings to a corpus: every recording prepared alike, broken ones listed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -9,19 +10,25 @@ from typing import Any, ClassVar
 
 import mne
 import numpy as np
-from filelock import FileLock, Timeout
 from rich.progress import track
 
+from eeglab_models.files import UNFINISHED, locked
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.contract import EEGPT_CHANNELS, TEMPLE_CHANNELS
-from eeglab_models.pretraining.corpus.reading import CorpusReport
-from eeglab_models.pretraining.corpus.shards import UNFINISHED, ShardWriter, read_manifest, write_manifest
+from eeglab_models.pretraining.corpus.reading import CorpusReport, report_of
+from eeglab_models.pretraining.corpus.shards import (
+    ShardWriter,
+    describe_damage,
+    read_manifest,
+    recordings_by_shard,
+    write_manifest,
+)
 from eeglab_models.pretraining.corpus.sources import Recording, find_recordings
 from eeglab_models.signals.electrodes import electrode_name
 from eeglab_models.signals.preparation import prepare, target_rate
 from eeglab_models.signals.windows import Report, Stamp, Windows
 
-__all__ = ["RECIPES", "Target", "build_corpus"]
+__all__ = ["RECIPES", "build_corpus"]
 
 RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -81,9 +88,10 @@ def build_corpus(
 ) -> CorpusReport:
     r"""Prepare recordings for a model and store their windows in a folder.
 
-    Recordings that cannot be read or prepared are skipped and listed with the reason. A build that was
-    interrupted goes on after its last finished file when it is called again, and recordings that are new
-    in `source` are added. One recording at a time is in memory, in each process.
+    Recordings that cannot be read or prepared are skipped and listed with the reason. Called again, a build
+    that was interrupted goes on after its last finished file, recordings that are new in `source` are added,
+    and files that were lost or damaged are written anew; an older one whose size is right counts as whole,
+    unless it is deleted. One recording at a time is in memory, in each process.
 
     Defaults are the recipe of the Temple corpus, but for the channels' names and the mains filter;
     ``**RECIPES["temple"]`` and ``**RECIPES["eegpt"]`` hold the papers' settings in full.
@@ -92,7 +100,8 @@ def build_corpus(
     ----------
     source : str, pathlib.Path, mne.io.BaseRaw, Windows, or a list of these
         A folder of EDF, BDF, FIF, BrainVision, EEGLAB or GDF files, the root of a BIDS data set, files, raw
-        recordings, or windows in microvolts as `load_windows` returns them.
+        recordings, or windows in microvolts as `load_windows` returns them. Recordings of a single folder are
+        named by their place in it, those of a list by their whole path.
     folder : str or pathlib.Path
         Where the corpus goes.
     model : type or EEGModel
@@ -134,8 +143,9 @@ def build_corpus(
     ------
     ValueError
         If there is no recording or two have the same name, if `dtype` is neither, if the folder holds a
-        corpus with other settings, if another process is building there, if the model leaves channels open,
-        or if no recording gave a window.
+        corpus with other settings, if the model leaves channels open, or if no recording gave a window.
+    BlockingIOError
+        If another process is building there.
     TypeError
         If `source` is none of the above.
     """
@@ -150,22 +160,21 @@ def build_corpus(
     settings |= {
         name: list(value) if isinstance(value, tuple) else value for name, value in preparing.items()
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / "lock", timeout=0):
-            manifest = resume(folder, settings)
-            done = {item["recording"] for item in manifest["recordings"]}
-            done |= set() if retry else set(manifest["skipped"])
-            todo = [recording for recording in recordings if recording.name not in done]
-            take = partial(take_windows, target=target, dtype=dtype, rules=rules, preparing=preparing)
-            outcomes = run(take, todo, n_processes)
-            bar = track(outcomes, "Recordings", total=len(todo), disable=not progress)
-            store(folder, manifest, bar, shard_size)
-    except Timeout as error:
-        raise ValueError(
-            f"Another process is building the corpus in {folder}. Wait until it has finished."
-        ) from error
-    report = CorpusReport.from_manifest(folder, manifest)
+    take = partial(take_windows, target=target, dtype=dtype, rules=rules, preparing=preparing)
+
+    def prepared(todo: Sequence[Recording]) -> Iterator[Outcome]:
+        outcomes = run(take, todo, n_processes)
+        return iter(track(outcomes, "Recordings", total=len(todo), disable=not progress))
+
+    with locked(folder, "build the corpus"):
+        manifest = resume(folder, settings)
+        mend(folder, manifest, recordings, prepared)
+        done = {item["recording"] for item in manifest["recordings"]}
+        done |= set() if retry else set(manifest["skipped"])
+        outcomes = prepared([recording for recording in recordings if recording.name not in done])
+        while store(folder, manifest, outcomes, name_next(manifest), shard_size):
+            pass
+    report = report_of(folder, manifest)
     if not report.n_windows:
         name, reason = next(iter(report.skipped.items()), ("amplitude", "every window was rejected."))
         raise ValueError(f"None of {len(recordings)} recordings gave a window; {name}: {reason}")
@@ -191,19 +200,7 @@ class Expectation(EEGModel):
 
 @dataclass(frozen=True)
 class Target:
-    """What recordings are prepared to be, in a form that can be sent to other processes.
-
-    Attributes
-    ----------
-    model_class : type
-        Class whose contract states unit, reference and filter.
-    ch_names : tuple of str
-        Channels in their order.
-    n_times : int
-        Samples of a window.
-    sfreq : float
-        Sampling frequency in Hz.
-    """
+    """What recordings are prepared to be, in a form that can be sent to other processes."""
 
     model_class: type[EEGModel]
     ch_names: tuple[str, ...]
@@ -214,27 +211,7 @@ class Target:
     def of(
         cls, model: type[EEGModel] | EEGModel, length: float | None, ch_names: Sequence[str] | None
     ) -> "Target":
-        """Take rate, length and channels from a model or from the contract of its class.
-
-        Parameters
-        ----------
-        model : type or EEGModel
-            A model, what stands for one, or its class.
-        length : float or None
-            Length of a window in seconds.
-        ch_names : sequence of str or None
-            Channels in their order.
-
-        Returns
-        -------
-        target : Target
-            With the arguments that are not None.
-
-        Raises
-        ------
-        ValueError
-            If the arguments contradict the model, or if the channels remain open.
-        """
+        """Take rate, length and channels from a model or from the contract of its class."""
         contract = model.contract
         if isinstance(model, EEGModel):
             sfreq, n_times = target_rate(model), model.n_times
@@ -264,23 +241,11 @@ class Target:
         return Stamp(self.sfreq, contract.unit, contract.reference, self.ch_names, self.n_times)
 
     def stamp_as_json(self) -> dict[str, Any]:
-        """Say the same in the values that JSON gives back.
-
-        Returns
-        -------
-        stamp : dict
-            The fields of `stamp`, with a list instead of the tuple of channels.
-        """
+        """Say the same in the values that JSON gives back."""
         return asdict(self.stamp) | {"ch_names": list(self.ch_names)}
 
     def expectation(self) -> EEGModel:
-        """Build what stands for the model; messages call it by the model's name.
-
-        Returns
-        -------
-        expectation : EEGModel
-            Enough for `prepare` and `build_corpus`. It has no layers.
-        """
+        """Build what stands for the model; messages call it by the model's name."""
         facts = {"contract": self.model_class.contract, "stands_for": self.model_class}
         stand_in = type(self.model_class.__name__, (Expectation,), facts)
         channels = [{"ch_name": name} for name in self.ch_names]
@@ -356,7 +321,7 @@ def run(take: Any, recordings: Sequence[Recording], n_processes: int) -> Iterato
 
 def resume(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Read what earlier calls built with the same settings, and clear what they left unfinished."""
-    for unfinished in folder.glob(f"*{UNFINISHED}"):
+    for unfinished in folder.glob(f"{UNFINISHED}*"):
         unfinished.unlink()
     manifest = read_manifest(folder)
     if manifest is None:
@@ -372,15 +337,44 @@ def resume(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     return manifest
 
 
-def store(folder: Path, manifest: dict[str, Any], outcomes: Iterator[Outcome], shard_size: int) -> None:
-    """Write windows shard by shard; the manifest names only what is finished."""
+def mend(
+    folder: Path,
+    manifest: dict[str, Any],
+    recordings: Sequence[Recording],
+    prepared: Callable[[Sequence[Recording]], Iterator[Outcome]],
+) -> None:
+    """Write shards that are lost or damaged anew, each in its place, so that windows keep their numbers."""
+    parts = list(zip(manifest["shards"], recordings_by_shard(manifest), strict=True))
+    # What a crash may have spoiled is the newest one; to read all of them would take hours.
+    lost = [part for part in parts if describe_damage(folder, part[0], content=part is parts[-1])]
+    whole = [part for part in parts if part not in lost]
+    manifest["shards"] = [shard for shard, _ in whole]
+    manifest["recordings"] = [item for _, own in whole for item in own]
+    for shard, own in lost:
+        names = {item["recording"] for item in own}
+        todo = [recording for recording in recordings if recording.name in names]
+        reason = f"It was in {shard['file']}, which was damaged, and source no longer has it."
+        manifest["skipped"] |= dict.fromkeys(sorted(names - {item.name for item in todo}), reason)
+        store(folder, manifest, prepared(todo), shard["file"])
+
+
+def name_next(manifest: Mapping[str, Any]) -> str:
+    """Name the shard that comes after all others."""
+    numbers = [
+        int(shard["file"].removesuffix(".arrow").removeprefix("shard-")) for shard in manifest["shards"]
+    ]
+    return f"shard-{max(numbers, default=-1) + 1:05d}.arrow"
+
+
+def store(
+    folder: Path,
+    manifest: dict[str, Any],
+    outcomes: Iterator[Outcome],
+    file: str,
+    shard_size: float = math.inf,
+) -> bool:
+    """Fill one shard with what is prepared and list it in the manifest; false if there was nothing."""
     writer, facts = None, []
-
-    def finish() -> None:
-        manifest["shards"].append(writer.finish())
-        manifest["recordings"].extend(facts)
-        write_manifest(folder, manifest)
-
     try:
         for outcome in outcomes:
             if outcome.problem:
@@ -389,16 +383,18 @@ def store(folder: Path, manifest: dict[str, Any], outcomes: Iterator[Outcome], s
             manifest["skipped"].pop(outcome.recording, None)
             manifest["preparation"] = manifest["preparation"] or outcome.report.steps
             if writer is None:
-                path = folder / f"shard-{len(manifest['shards']):05d}.arrow"
-                writer = ShardWriter(path, manifest["settings"]["stamp"] | {"dtype": str(outcome.data.dtype)})
+                dtype = {"dtype": str(outcome.data.dtype)}
+                writer = ShardWriter(folder / file, manifest["settings"]["stamp"] | dtype)
             writer.add(outcome.data, outcome.recording, outcome.facts["subject"])
             facts.append(outcome.facts)
             if writer.n_bytes >= shard_size:
-                finish()
-                writer, facts = None, []
+                break
     finally:
         # What is prepared stays, also when someone stops the build.
         if writer is not None and not writer.file.closed:
-            finish()
-        else:
-            write_manifest(folder, manifest)
+            place = sum(shard["file"] < file for shard in manifest["shards"])
+            first = sum(map(len, recordings_by_shard(manifest)[:place]))
+            manifest["recordings"][first:first] = facts
+            manifest["shards"].insert(place, writer.finish())
+        write_manifest(folder, manifest)
+    return writer is not None

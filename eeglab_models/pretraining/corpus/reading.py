@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mne
 import numpy as np
@@ -29,13 +29,8 @@ from eeglab_models.pretraining.corpus.shards import describe_damage, map_shard, 
 from eeglab_models.signals.preparation import check_prepared
 from eeglab_models.signals.windows import Report, Stamp, Windows
 
-if TYPE_CHECKING:
-    from datasets import IterableDataset
-
 __all__ = ["Corpus", "CorpusReport"]
 
-# Windows that a stream reads in their order on disk before it goes elsewhere.
-BLOCK = 256
 # Rows that a report prints; the manifest lists them all.
 N_SHOWN = 20
 
@@ -67,33 +62,6 @@ class CorpusReport:
     hours: float
     size: int
     preparation: Report = field(default=Report(), repr=False)
-
-    @classmethod
-    def from_manifest(cls, folder: Path, manifest: Mapping[str, Any]) -> "CorpusReport":
-        """Summarise what a manifest lists.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            Folder of the corpus.
-        manifest : mapping
-            As `read_manifest` returns it.
-
-        Returns
-        -------
-        report : CorpusReport
-            What the corpus holds.
-        """
-        stamp = manifest["settings"]["stamp"]
-        n_windows = sum(shard["n_windows"] for shard in manifest["shards"])
-        return cls(
-            folder=folder,
-            recordings=table_of(manifest["recordings"]),
-            skipped=dict(manifest["skipped"]),
-            hours=n_windows * stamp["n_times"] / stamp["sfreq"] / 3600,
-            size=sum(shard["size"] for shard in manifest["shards"]),
-            preparation=Report(tuple((about, finding) for about, finding in manifest["preparation"])),
-        )
 
     @property
     def n_windows(self) -> int:
@@ -181,13 +149,16 @@ class Corpus(Dataset):
         problems = [describe_damage(self.folder, shard, check) for shard in manifest["shards"]]
         if any(problems):
             damage = "; ".join(problem for problem in problems if problem)
-            raise ValueError(f"The corpus in {self.folder} is damaged: {damage}. Copy or build it again.")
+            raise ValueError(
+                f"The corpus in {self.folder} is damaged: {damage}. Delete these files and build it again, "
+                "which writes them anew, or copy it again."
+            )
         settings = manifest["settings"]
         self.stamp = read_stamp(settings["stamp"])
         self.dtype = settings["dtype"]
         self.files = [shard["file"] for shard in manifest["shards"]]
         self.recordings = number_windows(table_of(manifest["recordings"]))
-        self.report = CorpusReport.from_manifest(self.folder, manifest)
+        self.report = report_of(self.folder, manifest)
         # Where each window of this corpus stands in the files: a choice of recordings has gaps.
         self.rows = np.arange(sum(shard["n_windows"] for shard in manifest["shards"]))
         self.open()
@@ -351,77 +322,6 @@ class Corpus(Dataset):
         outside = column.isin(list(map(str, held_out)))
         return self.choose(~outside), self.choose(outside)
 
-    def stream(
-        self,
-        rank: int = 0,
-        n_processes: int = 1,
-        *,
-        batch_size: int = 64,
-        seed: int = 0,
-        buffer_size: int = 1024,
-    ) -> "IterableDataset":
-        """Walk through the corpus nearly in the order of the disk, each process through its own part.
-
-        For disks that read far faster in order than here and there; on others, a `DataLoader` on the corpus
-        itself shuffles better. All processes get equally many windows, so up to one in `BLOCK` is left out,
-        drawn with `seed`.
-
-        Parameters
-        ----------
-        rank, n_processes : int
-            Number of this process, from 0 on, and how many there are.
-        batch_size : int
-            Windows of one process that are read at once.
-        seed : int
-            What the order depends on; the same in all processes. ``stream.set_epoch`` changes it from epoch
-            to epoch.
-        buffer_size : int
-            Windows among which the next one is drawn. Only their numbers are kept in memory.
-
-        Returns
-        -------
-        stream : datasets.IterableDataset
-            Batches ``{"eeg": torch.Tensor}`` of shape (batch, n_chans, n_times), in `unit`, for a
-            `DataLoader` with ``batch_size=None``. Its ``state_dict`` and ``load_state_dict`` continue after
-            an interruption.
-
-        Raises
-        ------
-        ValueError
-            If there are fewer windows than processes.
-        """
-        from datasets import Dataset as DatasetOfRows
-        from datasets.distributed import split_dataset_by_node
-
-        if len(self) < n_processes:
-            raise ValueError(
-                f"Every process needs a window, got {len(self)} windows for {n_processes} processes. Use "
-                "fewer processes."
-            )
-        n_blocks = n_processes * max(1, len(self) // (n_processes * BLOCK))
-        n_kept = len(self) // n_blocks * n_blocks
-        kept = np.sort(np.random.default_rng(seed).permutation(len(self))[:n_kept])
-        # A table of numbers in memory, because a generator would want a folder for its cache.
-        numbers = DatasetOfRows.from_dict({"number": kept}).to_iterable_dataset(num_shards=n_blocks)
-        numbers = numbers.shuffle(seed=seed, buffer_size=buffer_size)
-        own = split_dataset_by_node(numbers, rank, n_processes)
-        return own.batch(batch_size).map(self.read, remove_columns="number")
-
-    def read(self, batch: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
-        """Read the windows whose numbers a stream has drawn.
-
-        Parameters
-        ----------
-        batch : mapping
-            ``"number"``, the numbers of the windows.
-
-        Returns
-        -------
-        windows : dict of torch.Tensor
-            ``"eeg"``, shape (batch, n_chans, n_times), in `unit`.
-        """
-        return {"eeg": self.__getitems__(batch["number"])}
-
     def __getstate__(self) -> dict[str, Any]:
         """Leave the maps of the files behind: pickling would read all of them."""
         return {name: value for name, value in vars(self).items() if name not in ("blocks", "starts")}
@@ -430,6 +330,20 @@ class Corpus(Dataset):
         """Map the files again, in the process that unpickles."""
         vars(self).update(state)
         self.open()
+
+
+def report_of(folder: Path, manifest: Mapping[str, Any]) -> CorpusReport:
+    """Summarise what a manifest lists."""
+    stamp = manifest["settings"]["stamp"]
+    n_windows = sum(shard["n_windows"] for shard in manifest["shards"])
+    return CorpusReport(
+        folder=folder,
+        recordings=table_of(manifest["recordings"]),
+        skipped=dict(manifest["skipped"]),
+        hours=n_windows * stamp["n_times"] / stamp["sfreq"] / 3600,
+        size=sum(shard["size"] for shard in manifest["shards"]),
+        preparation=Report(tuple((about, finding) for about, finding in manifest["preparation"])),
+    )
 
 
 def table_of(recordings: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

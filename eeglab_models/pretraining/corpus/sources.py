@@ -11,8 +11,6 @@ import mne
 
 from eeglab_models.signals.windows import Windows
 
-__all__ = ["Recording", "find_recordings"]
-
 # EDF, BDF, FIF, BrainVision, EEGLAB and GDF.
 EXTENSIONS = (".edf", ".bdf", ".fif", ".fif.gz", ".vhdr", ".set", ".gdf")
 # mne reads the further parts of a long FIF recording with the first one.
@@ -22,19 +20,7 @@ ORIGIN = ("subject", "session", "task", "run")
 
 @dataclass(frozen=True)
 class Recording:
-    """One recording that is not opened yet.
-
-    Attributes
-    ----------
-    name : str
-        What tells it from all others.
-    source : pathlib.Path, mne.io.BaseRaw or Windows
-        The file, or what is in memory already.
-    subject, session, task, run : str or None
-        Where it comes from, as far as that is known.
-    in_bids : bool
-        Its file belongs to a BIDS data set, whose other files tell about channels and mains frequency.
-    """
+    """A recording that is not opened yet, told from all others by its name."""
 
     name: str
     source: Any
@@ -42,6 +28,7 @@ class Recording:
     session: str | None = None
     task: str | None = None
     run: str | None = None
+    # Other files of a BIDS data set tell about channels and mains frequency.
     in_bids: bool = False
 
     @property
@@ -50,13 +37,7 @@ class Recording:
         return {fact: getattr(self, fact) for fact in ORIGIN}
 
     def open(self) -> mne.io.BaseRaw | Windows:
-        """Open the recording; a file's samples are read when they are used.
-
-        Returns
-        -------
-        recording : mne.io.BaseRaw or Windows
-            What is in memory already is returned as it is.
-        """
+        """Open the recording; a file's samples are read when they are used."""
         if not isinstance(self.source, Path):
             return self.source
         if not self.in_bids:
@@ -67,37 +48,15 @@ class Recording:
 
 
 def find_recordings(source: Any, subject: str | None = None) -> list[Recording]:
-    """List the recordings of a folder, of a BIDS data set or of a collection, in a fixed order.
-
-    Parameters
-    ----------
-    source : str, pathlib.Path, mne.io.BaseRaw, Windows, or a list of these
-        A folder is searched with all that lies in it for EDF, BDF, FIF, BrainVision, EEGLAB and GDF files;
-        one with a ``dataset_description.json`` is read as BIDS.
-    subject : str or None
-        Regular expression whose first group is the subject in a recording's name.
-
-    Returns
-    -------
-    recordings : list of Recording
-        Sorted by name if they come from a folder.
-
-    Raises
-    ------
-    ValueError
-        If there is no recording, if two have the same name, or if `subject` matches nothing in a name.
-    TypeError
-        If `source` is none of the above.
-    """
-    if isinstance(source, str | Path) and Path(source).is_dir():
-        folder = Path(source)
-        in_bids = (folder / "dataset_description.json").is_file()
-        recordings = list(recordings_of_bids(folder) if in_bids else recordings_of_folder(folder))
-    else:
-        alone = isinstance(source, str | Path | mne.io.BaseRaw | Windows)
-        recordings = list(recordings_of_items([source] if alone else source))
+    """List the recordings of a folder, of a BIDS data set or of a collection, in a fixed order."""
+    alone = isinstance(source, str | Path | mne.io.BaseRaw | Windows)
+    recordings = list(recordings_of_items([source] if alone else source))
     if not recordings:
         raise ValueError(f"{source} holds no recording. Name a folder of {', '.join(EXTENSIONS)} files.")
+    if isinstance(source, str | Path) and Path(source).is_dir():
+        # A folder on its own may move, and its recordings keep their names.
+        own = [item.source.relative_to(source).as_posix() for item in recordings]
+        recordings = [replace(item, name=name) for item, name in zip(recordings, own, strict=True)]
     counts = Counter(recording.name for recording in recordings)
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
@@ -105,12 +64,34 @@ def find_recordings(source: Any, subject: str | None = None) -> list[Recording]:
     return recordings if subject is None else [name_subject(item, subject) for item in recordings]
 
 
-def recordings_of_folder(folder: Path) -> Iterator[Recording]:
-    """Find the recordings of a folder and of those in it."""
-    for path in sorted(folder.rglob("*")):
-        known = path.name.lower().endswith(EXTENSIONS) and not path.name.startswith(".")
-        if known and path.is_file() and not FURTHER_PART.search(path.name):
-            yield Recording(path.relative_to(folder).as_posix(), path)
+def recordings_of_items(items: Iterable[Any]) -> Iterator[Recording]:
+    """Take folders, files, raw recordings and windows one by one."""
+    for number, item in enumerate(items):
+        if isinstance(item, str | Path):
+            yield from recordings_of_path(Path(item))
+        elif isinstance(item, mne.io.BaseRaw):
+            file = item.filenames[0] if item.filenames else None
+            yield Recording(f"recording {number}" if file is None else Path(file).as_posix(), item)
+        elif isinstance(item, Windows):
+            yield from recordings_of_windows(item, f"windows {number}")
+        else:
+            raise TypeError(
+                f"A corpus is built from folders, files, mne Raw and Windows, got {type(item).__name__}. "
+                "Name a folder, or pass a list of these."
+            )
+
+
+def recordings_of_path(path: Path) -> Iterator[Recording]:
+    """Take a file, the data set whose root a folder is, or all recordings of a folder and of those in it."""
+    if not path.is_dir():
+        yield Recording(path.as_posix(), path)
+    elif (path / "dataset_description.json").is_file():
+        yield from recordings_of_bids(path)
+    else:
+        for file in sorted(path.rglob("*")):
+            known = file.name.lower().endswith(EXTENSIONS) and not file.name.startswith(".")
+            if known and file.is_file() and not FURTHER_PART.search(file.name):
+                yield Recording(file.as_posix(), file)
 
 
 def recordings_of_bids(root: Path) -> Iterator[Recording]:
@@ -122,24 +103,7 @@ def recordings_of_bids(root: Path) -> Iterator[Recording]:
     )
     for path in sorted(paths, key=lambda path: path.fpath):
         origin = {fact: getattr(path, fact) for fact in ORIGIN}
-        yield Recording(path.fpath.relative_to(root).as_posix(), path.fpath, **origin, in_bids=True)
-
-
-def recordings_of_items(items: Iterable[Any]) -> Iterator[Recording]:
-    """Take files, raw recordings and windows one by one."""
-    for number, item in enumerate(items):
-        if isinstance(item, str | Path):
-            yield Recording(Path(item).as_posix(), Path(item))
-        elif isinstance(item, mne.io.BaseRaw):
-            file = item.filenames[0] if item.filenames else None
-            yield Recording(f"recording {number}" if file is None else Path(file).as_posix(), item)
-        elif isinstance(item, Windows):
-            yield from recordings_of_windows(item, f"windows {number}")
-        else:
-            raise TypeError(
-                f"A corpus is built from files, mne Raw and Windows, got {type(item).__name__}. Name a "
-                "folder, or pass a list of these."
-            )
+        yield Recording(path.fpath.as_posix(), path.fpath, **origin, in_bids=True)
 
 
 def recordings_of_windows(windows: Windows, name: str) -> Iterator[Recording]:
