@@ -1,83 +1,227 @@
-"""Configurations in YAML: plain values, of which nothing is ever executed."""
+"""Configurations in YAML and JSON: plain values, checked by the types of what they are for.
+
+Nothing in a file is ever executed: it holds text, numbers, true, false, null, lists, and mappings with names,
+as JSON does. All rooms may import from here.
+"""
 
 import difflib
+import functools
+import inspect
+import json
 import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
 
-__all__ = ["read_yaml"]
+LARGEST = 2**20
+DEEPEST = 20
+# What pydantic calls otherwise than people who write files.
+WORDS = {
+    "bool_type": "true or false",
+    "dict_type": "'name: value' pairs",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "none_required": "null",
+    "string_type": "text",
+    "tuple_type": "a list",
+}
 
 
 class Loader(yaml.SafeLoader):
-    """YAML as people mean it: ``1e-4`` is a number, ``10:30:00`` and ``no`` are text, no key comes twice."""
+    """YAML 1.2 with the values of JSON: ``1e-4`` is a number, ``no``, ``10:30`` and dates are text."""
 
-    # A copy without the readings of YAML 1.1 that surprise; those of YAML 1.2 follow below.
-    yaml_implicit_resolvers = {
-        letter: [pair for pair in pairs if pair[0].rpartition(":")[2] not in ("bool", "float", "int")]
-        for letter, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    # The readings of YAML 1.1 are many and surprise; those of the core schema follow below.
+    yaml_implicit_resolvers: dict[str, list[Any]] = {}
+    depth = 0
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Refuse a key that is written twice, of which the first would be lost."""
-        seen = set()
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Refuse what JSON does not have: aliases, with which a line can mean gigabytes, and tags."""
+        event = self.peek_event()
+        problem = (
+            (isinstance(event, yaml.AliasEvent) and "an alias (*) is not allowed; write the value out")
+            or (getattr(event, "tag", None) and f"the tag {event.tag!r} is not allowed; leave it out")
+            or (self.depth == DEEPEST and f"more than {DEEPEST} levels of lists and mappings")
+        )
+        if problem:
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
+        """Refuse names that are no text, and names that are written twice, of which one would be lost."""
+        seen: set[str] = set()
         for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"{key.value!r} is there twice", problem_mark=key.start_mark
-                )
+            problem = ""
+            if key.tag != "tag:yaml.org,2002:str":
+                problem = f"a name should be text, got {yaml.serialize(key).splitlines()[0]}; use quotes"
+            elif key.value in seen:
+                problem = f"{key.value!r} is there twice"
+            if problem:
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|false|True|False)$"), list("tfTF")
-)
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789")
-)
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|nan)$"),
-    list("-+.0123456789"),
-)
+# YAML 1.2.2, section 10.3.2, the core schema; without octal and hexadecimal numbers: 010 stays text, because
+# YAML 1.1 read it as 8.
+for kind, pattern, letters in (
+    ("null", r"~|null|Null|NULL|", "~nN\0"),
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+):
+    first = ["" if letter == "\0" else letter for letter in letters]
+    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(f"^(?:{pattern})$"), first)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a mapping from a YAML file; nothing in it is ever executed.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        The file.
-
-    Returns
-    -------
-    content : dict
-        What it says.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is not YAML, or no mapping.
-    """
+    """Read the 'name: value' pairs of a YAML file."""
     path = Path(path)
     if not path.is_file():
-        near = difflib.get_close_matches(path.name, [other.name for other in path.parent.glob("*.yaml")], n=1)
-        hint = f"Did you mean {path.with_name(near[0])}?" if near else "Check its name."
+        near = nearest(path.name, [other.name for other in path.parent.glob("*.yaml")], cutoff=0.6)
+        hint = f"Did you mean {path.with_name(near)}?" if near else "Check its name."
         raise FileNotFoundError(f"There is no file {path}. {hint}")
+    text = read_text(path)
     try:
         # A SafeLoader underneath: plain values only.
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506
+        content = yaml.load(text, Loader)  # noqa: S506
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ValueError(f"{path}{where}: {error.problem}. Correct the YAML there.") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{path} is not YAML: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} should hold 'name: value' pairs, got {type(content).__name__}.")
     return content
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Read the pairs of a JSON file."""
+    path = Path(path)
+    text = read_text(path)
+    try:
+        content = json.loads(text, object_pairs_hook=refuse_twins, parse_constant=refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON: {error}. Correct it, or remove the file.") from error
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path} should hold a JSON object of names and values, got {type(content).__name__}."
+        )
+    return content
+
+
+def read_text(path: Path) -> str:
+    """Read a text of the size that people write; the mark that Windows puts first is left out."""
+    n_bytes = path.stat().st_size
+    if n_bytes > LARGEST:
+        raise ValueError(f"{path} has {n_bytes} bytes, more than the {LARGEST} of a configuration.")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not text in UTF-8: {error}. Save it as UTF-8.") from error
+
+
+def refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a dictionary of pairs, unless a name comes twice."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return content
+
+
+def refuse_constant(word: str) -> None:
+    """Refuse what Python's reader takes for a number, and JSON does not."""
+    raise ValueError(f"{word} is no number of JSON")
+
+
+@contextmanager
+def about(path: str | Path) -> Iterator[None]:
+    """Put the name of a file before what is wrong with its values."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.0) -> str:
+    """Find the known name that is most alike, or "" if none is alike enough."""
+    letters = {word.lower(): word for word in known}
+    near = difflib.get_close_matches(name.lower(), letters, n=1, cutoff=cutoff)
+    return letters[near[0]] if near else ""
+
+
+def check_name(name: Any, known: Collection[str], what: str) -> None:
+    """Refuse an unknown name, and say the nearest known one: ``what`` begins the sentence."""
+    if name not in list(known):
+        raise ValueError(
+            f"{what} {name!r}. Did you mean {nearest(str(name), known)!r}? There are: {', '.join(known)}."
+        )
+
+
+def check_arguments(
+    function: Callable[..., Any],
+    values: Any,
+    what: str,
+    taken: Collection[str] = (),
+    kinds: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Check arguments by the annotations of a function or class; `taken` are set elsewhere."""
+    check_value(f"What {what} holds", values, dict)
+    annotated = function.__init__ if isinstance(function, type) else function
+    hints = get_type_hints(annotated, include_extras=True) | dict(kinds or {})
+    known = {name: one for name, one in inspect.signature(function).parameters.items() if name not in taken}
+    for name in values:
+        check_name(name, known, f"{what} has no argument")
+    missing = [name for name, one in known.items() if one.default is one.empty and name not in values]
+    if missing:
+        raise ValueError(f"{what} needs {' and '.join(missing)}, got {', '.join(values) or 'nothing'}.")
+    return {name: check_value(f"{name} of {what}", value, hints[name]) for name, value in values.items()}
+
+
+def check_value(name: str, value: Any, kind: Any) -> Any:
+    """Check one value by its type: lists become tuples and 1 becomes 1.0 where it says so, nothing else."""
+    from pydantic import ValidationError
+    from pydantic_core import to_json
+
+    try:
+        # As JSON: only there are lists right for tuples, while 1 is never right for true.
+        return adapter_for(kind).validate_json(to_json(value, fallback=repr), strict=True)
+    except ValidationError as error:
+        raise ValueError(explain(name, value, error.errors())) from error
+
+
+@functools.cache
+def adapter_for(kind: Any) -> Any:
+    """Compile the check of a type; pydantic is imported only where something is checked."""
+    from pydantic import ConfigDict, TypeAdapter
+
+    return TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False, arbitrary_types_allowed=True))
+
+
+def explain(name: str, value: Any, problems: list[Any]) -> str:
+    """Say in one sentence what a value should be."""
+    if len(problems) == 1 and problems[0]["loc"]:
+        name += "".join(f"[{step!r}]" for step in problems[0]["loc"])
+        value = problems[0]["input"]
+    expected, near = [], ""
+    for problem in problems:
+        words = WORDS.get(problem["type"], problem["msg"].removeprefix("Input should be "))
+        if problem["type"] != "needs_python_object" and words not in expected:
+            expected.append(words)
+        if problem["type"] == "literal_error" and isinstance(value, str):
+            known = re.findall("'([^']*)'", words)
+            near = f" Did you mean {nearest(value, known)!r}?"
+    return f"{name} should be {' or '.join(expected)}, got {value!r}.{near}"

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from experiment_stubs import write_grid, write_notebook
 
-from eeglab_models.configs import read_yaml
 from eeglab_models.experiments import grid
 from eeglab_models.experiments.grid import notebook_parameters, read_grid
 from eeglab_models.features import baselines
@@ -60,31 +59,6 @@ def test_subjects_are_written_out_for_the_data_set(settings):
     assert [run["subjects"] for run in each] == [[number] for number in range(1, 10)]
     assert [run["subjects"] for run in everyone] == [list(range(1, 10))]
     assert [run["subjects"] for run in some] == [[1], [2, 3]]
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("1e-4", 1e-4),
-        ("1.5E3", 1500.0),
-        (".5", 0.5),
-        ("-3", -3),
-        ("010", "010"),
-        ("10:30:00", "10:30:00"),
-        ("no", "no"),
-        ("true", True),
-        ("'1e-4'", "1e-4"),
-        ("~", None),
-    ],
-)
-def test_yaml_is_read_as_people_mean_it(tmp_path, text, value):
-    path = tmp_path / "x.yaml"
-    path.write_text(f"x: {text}")
-
-    read = read_yaml(path)["x"]
-
-    assert read == value
-    assert type(read) is type(value)
 
 
 @pytest.mark.parametrize(
