@@ -116,9 +116,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}. Correct it, or remove the file.") from error
     if not isinstance(content, dict):
-        raise ValueError(
-            f"{path} should hold a JSON object of names and values, got {type(content).__name__}."
-        )
+        raise ValueError(f"{path} should hold a JSON object, got {type(content).__name__}. Correct it.")
     return content
 
 

@@ -88,7 +88,7 @@ def test_yaml_beyond_plain_values_is_refused(written, text, message):
     ],
 )
 def test_json_is_an_object_of_plain_values(written, text, message):
-    with pytest.raises(ValueError, match=r"own\.yaml " + message.removeprefix("is not JSON") + "|" + message):
+    with pytest.raises(ValueError, match=message):
         read_json(written(text))
 
 
