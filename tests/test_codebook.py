@@ -17,6 +17,13 @@ def book():
     return book
 
 
+def follow(book, *parts, chances=None):
+    """Take one step in training mode, in one part or in several."""
+    for vectors in parts:
+        book(vectors)
+    book.update(chances)
+
+
 def test_a_vector_gets_the_code_of_the_most_similar_direction_whatever_its_length(book):
     vectors = torch.tensor([[[0.1, 0.02], [30.0, 40.0]], [[-5.0, 1.0], [0.0, -1e-3]]])
 
@@ -54,7 +61,7 @@ def test_commitment_pulls_vectors_towards_their_codes(book):
 
 
 def test_a_code_moves_by_its_decay_towards_the_mean_of_its_vectors(book):
-    book(torch.tensor([[0.8, 0.6], [8.0, -6.0], [24.0, 7.0]]))
+    follow(book, torch.tensor([[0.8, 0.6], [8.0, -6.0], [24.0, 7.0]]))
 
     mean = F.normalize(torch.tensor([0.8 + 0.8 + 0.96, 0.6 - 0.6 + 0.28]), dim=0)
     expected = F.normalize(0.75 * torch.tensor([1.0, 0.0]) + 0.25 * mean, dim=0)
@@ -64,22 +71,43 @@ def test_a_code_moves_by_its_decay_towards_the_mean_of_its_vectors(book):
 def test_codes_without_vectors_stay(book):
     book.codes.copy_(F.normalize(torch.randn(4, 2), dim=-1))
     before = book.codes.clone()
-    _, ids, _ = book(before[:1])
+    follow(book, before[:1])
 
-    assert ids.tolist() == [0]
+    assert book.n_idle_steps.tolist() == [0, 1, 1, 1]
     torch.testing.assert_close(book.codes, before)
 
 
 def test_nothing_changes_in_evaluation_mode(book):
     before = {name: value.clone() for name, value in book.state_dict().items()}
-    book.eval()(torch.tensor([[0.8, 0.6]]))
+    follow(book.eval(), torch.tensor([[0.8, 0.6]]))
 
     assert all(torch.equal(before[name], value) for name, value in book.state_dict().items())
 
 
+def test_a_step_in_parts_moves_codes_once_as_the_whole_does():
+    whole, parts = (Codebook(6, 3, restart_dead=True, dead_after=2) for _ in range(2))
+    parts.load_state_dict(whole.state_dict())
+    for _ in range(5):
+        vectors, chances = torch.randn(8, 3), torch.rand(6)
+        follow(whole, vectors, chances=chances)
+        follow(parts, *vectors.split(2), chances=chances)
+
+    assert torch.equal(parts.codes, whole.codes)
+    assert torch.equal(parts.n_idle_steps, whole.n_idle_steps)
+
+
+def test_a_step_that_was_not_finished_leaves_nothing_behind(book):
+    before = book.codes.clone()
+    book(torch.tensor([[0.8, 0.6]]))
+    follow(book.train())
+
+    assert torch.equal(book.codes, before)
+    assert book.n_idle_steps.tolist() == [0, 0, 0, 0]
+
+
 def test_codes_count_the_steps_since_their_last_vector(book):
     for vectors in ([[1.0, 0.0]], [[0.0, 1.0]], [[0.0, 1.0]]):
-        book(torch.tensor(vectors))
+        follow(book, torch.tensor(vectors))
 
     assert book.n_idle_steps.tolist() == [2, 0, 3, 3]
     assert book.find_dead().tolist() == [True, False, True, True]
@@ -89,7 +117,7 @@ def test_dead_codes_restart_at_the_vectors_that_chance_points_to(book):
     book.restart_dead = True
     book.n_idle_steps.copy_(torch.tensor([9, 9, 9, 0]))
     vectors = torch.tensor([[1.0, 0.0], [0.8, 0.6], [1.0, 0.0], [0.6, 0.8]])
-    book(vectors, chances=torch.tensor([0.0, 0.3, 1.0, 0.0]))
+    follow(book, vectors, chances=torch.tensor([0.0, 0.3, 1.0, 0.0]))
 
     torch.testing.assert_close(book.codes[2], torch.tensor([0.6, 0.8]))
     assert book.n_idle_steps.tolist() == [0, 0, 0, 1]
@@ -101,18 +129,18 @@ def test_dead_codes_stay_unless_asked_to_restart(book, restart_dead, chances):
     book.restart_dead = restart_dead
     book.n_idle_steps.fill_(9)
     before = book.codes.clone()
-    book(torch.tensor([[1.0, 0.0]]), chances)
+    follow(book, torch.tensor([[1.0, 0.0]]), chances=chances)
 
     assert torch.equal(book.codes[1:], before[1:])
 
 
 def test_a_restored_codebook_takes_the_same_next_step(book):
     vectors = torch.randn(2, 10, 2)
-    book(vectors[0])
+    follow(book, vectors[0])
     other = Codebook(n_codes=4, code_dim=2, decay=0.75, dead_after=2)
     other.load_state_dict(book.state_dict())
     for each in (book, other):
-        each(vectors[1])
+        follow(each, vectors[1])
 
     assert torch.equal(other.codes, book.codes)
     assert torch.equal(other.n_idle_steps, book.n_idle_steps)

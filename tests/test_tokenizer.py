@@ -9,13 +9,16 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from eeglab_models.pretraining.codebrain.contrast import contrastive_loss
 from eeglab_models.pretraining.codebrain.neural_encoder import TFConv, Transformer
 from eeglab_models.pretraining.codebrain.tokenizer import (
     TFDualTokenizer,
+    contrast_halves,
+    contrastive_loss,
+    cut_windows,
     spectral_targets,
     standardise,
 )
+from eeglab_models.training import Settings, pretrain
 
 SMALL = {
     "n_chans": 3,
@@ -81,7 +84,7 @@ def test_every_parameter_gets_a_gradient(tokenizer, windows):
 
 
 def test_every_output_is_compared_with_its_own_target(tokenizer, windows):
-    patches = tokenizer.cut(windows)
+    patches = cut_windows(tokenizer, windows)
     targets = patches, *spectral_targets(patches)
     outputs = *tokenizer.temporal.outputs, *tokenizer.frequency.outputs
     for output in outputs:  # always the same answer
@@ -123,7 +126,7 @@ def test_spectral_targets_are_the_standardised_amplitudes_and_phases_of_the_full
 
 
 def test_a_decoder_that_knows_the_mean_spectrum_is_reported_for_comparison(tokenizer, windows):
-    amplitudes, _ = spectral_targets(tokenizer.cut(windows))
+    amplitudes, _ = spectral_targets(cut_windows(tokenizer, windows))
 
     expected = amplitudes.flatten(0, 2).var(dim=0, correction=0).mean()
     torch.testing.assert_close(tokenizer(windows)["amplitude_of_mean_spectrum"], expected)
@@ -150,12 +153,13 @@ def test_views_that_are_all_alike_are_found_by_chance():
 def test_halves_are_encoded_as_windows_of_their_own(tokenizer):
     half = torch.randn(4, 3, 60)
     tokenizer = drift(tokenizer)
-    tokens = tokenizer.encoder(tokenizer.cut(half)).flatten(1)
+    tokens = tokenizer.encoder(cut_windows(tokenizer, half)).flatten(1)
     middle = torch.randn(4, 3, 30)  # of five patches, the third belongs to no half
     windows = torch.cat([half, middle, half], dim=-1)
 
     torch.testing.assert_close(
-        tokenizer.contrast_halves(tokenizer.cut(windows)), contrastive_loss(tokens, tokens, 0.1)
+        contrast_halves(tokenizer.encoder, cut_windows(tokenizer, windows), 0.1),
+        contrastive_loss(tokens, tokens, 0.1),
     )
 
 
@@ -170,7 +174,7 @@ def test_without_the_contrastive_term_one_patch_is_enough():
 
 def test_decoders_see_nothing_but_the_codes(tokenizer):
     stream = drift(tokenizer).eval().temporal
-    (predicted,), ids, _ = stream(torch.randn(2, 3, 5, 12), torch.zeros(7))
+    (predicted,), ids, _ = stream(torch.randn(2, 3, 5, 12))
 
     decoded = stream.decoder(stream.from_code(stream.codebook.codes[ids]))
     torch.testing.assert_close(predicted, stream.outputs[0](decoded), rtol=0, atol=1e-5)
@@ -196,6 +200,7 @@ def test_codebooks_learn_in_training_mode_only(tokenizer, windows):
     for mode in (False, True):
         before = tokenizer.temporal.codebook.codes.clone(), tokenizer.frequency.codebook.codes.clone()
         tokenizer.train(mode)(windows)
+        tokenizer.update(0.5)
         after = tokenizer.temporal.codebook.codes, tokenizer.frequency.codebook.codes
         changed.append([not torch.equal(old, new) for old, new in zip(before, after, strict=True)])
 
@@ -207,14 +212,34 @@ def test_dead_codes_restart_where_the_draw_says(windows):
     for stream in (tokenizer.temporal, tokenizer.frequency):
         stream.codebook.n_idle_steps.fill_(1000)
     drawn = tokenizer.draw(windows, torch.Generator().manual_seed(1))
-    vectors = F.normalize(tokenizer.frequency.to_vectors(tokenizer.encoder(tokenizer.cut(windows))), dim=-1)
+    vectors = F.normalize(
+        tokenizer.frequency.to_vectors(tokenizer.encoder(cut_windows(tokenizer, windows))), dim=-1
+    )
     unused = sorted(set(range(7)) - set(tokenizer.codes(windows)[1].unique().tolist()))
     tokenizer(windows, drawn)
+    tokenizer.update(0.5)
 
     rows = (drawn["restarts"][0, 1, unused] * vectors[..., 0].numel()).long()
     torch.testing.assert_close(
         tokenizer.frequency.codebook.codes[unused], vectors.flatten(0, -2)[rows], rtol=0, atol=1e-6
     )
+
+
+def test_a_batch_in_parts_teaches_the_codebooks_what_the_whole_does(tmp_path):
+    # The contrastive term compares the windows of a part, so that parts have fewer to tell apart.
+    options = {"contrastive_weight": 0.0, "restart_dead": True, "dead_after": 4}
+    settings = {"n_steps": 6, "batch_size": 8, "lr": 0.01, "eps": 1e-3, "figure_every": None, "cpu": True}
+    states = []
+    for n_parts in (1, 4):
+        torch.manual_seed(3)
+        tokenizer = TFDualTokenizer(**SMALL, **options)
+        data = 0.2 * torch.randn(24, 3, 150, generator=torch.Generator().manual_seed(5))
+        folder = tmp_path / str(n_parts)
+        pretrain(tokenizer, data, Settings(**settings, n_parts=n_parts), folder, progress=False)
+        states.append(tokenizer.state_dict())
+
+    torch.testing.assert_close(states[1], states[0], rtol=0, atol=1e-5)
+    assert states[0]["temporal.codebook.n_idle_steps"].any()
 
 
 def test_a_start_with_k_means_is_the_same_every_time_and_uses_more_codes(windows):
@@ -295,9 +320,12 @@ def test_half_precision_runs_and_scores_in_full_precision(tokenizer, windows):
 def test_a_restored_tokenizer_takes_the_same_next_step(windows):
     tokenizers = [TFDualTokenizer(**SMALL, restart_dead=True, dead_after=1) for _ in range(2)]
     tokenizers[0](windows)
+    tokenizers[0].update(0.5)
     tokenizers[1].load_state_dict(tokenizers[0].state_dict())
     drawn = tokenizers[0].draw(windows)
     losses = [each(windows, drawn) for each in tokenizers]
+    for each in tokenizers:
+        each.update(0.6)
 
     assert losses[0] == losses[1]
     first, second = (each.state_dict() for each in tokenizers)

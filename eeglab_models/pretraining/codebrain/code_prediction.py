@@ -11,8 +11,6 @@ throughout:
     n_codes    codes of a codebook
 """
 
-from typing import Any, ClassVar
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -42,12 +40,6 @@ class CodePrediction(nn.Module):
     mask_prob : float
         Probability of hiding a patch.
 
-    Attributes
-    ----------
-    published : dict
-        The authors' numbers for the optimisation. Their cosine would end after 40 epochs, and they stop
-        after 10.
-
     Raises
     ------
     ValueError
@@ -65,20 +57,6 @@ class CodePrediction(nn.Module):
     Ma et al. (2026), CodeBrain: Bridging Decoupled Tokenizer and Multi-Scale Architecture for EEG
     Foundation Model, ICLR, arXiv:2506.09110, section 3.3.
     """
-
-    published: ClassVar[dict[str, Any]] = {
-        "optimizer": "AdamW",
-        "lr": 1e-4,
-        "lr_end": 1e-5,
-        "betas": (0.9, 0.999),
-        "weight_decay": 5e-3,
-        "schedule": "cosine",
-        "n_warmup_epochs": 0,
-        "clip": 5.0,
-        "batch_size": 256,
-        "n_epochs": 10,
-        "n_epochs_of_schedule": 40,
-    }
 
     def __init__(self, encoder: CodeBrain, tokenizer: TFDualTokenizer, mask_prob: float = 0.5) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """The transformers of CodeBrain's tokenizer: an encoder of patches, and what its decoders share with it.
 
-Source: Ma et al. (2026), CodeBrain, ICLR, section 3.2, and Jiang et al. (2024), LaBraM, ICLR, section 2.
-Shapes use these names throughout:
+Source: Ma et al. (2026), CodeBrain, ICLR, section 3.2; Jiang et al. (2024), LaBraM, ICLR, section 2; Bao et
+al. (2022), BEiT, section 2.5: initial weights. Shapes use these names throughout:
 
     batch       windows in a batch
     n_chans     EEG channels
@@ -21,38 +21,12 @@ from torch import Tensor, nn
 from eeglab_models.models.eegdino import EncoderLayer
 from eeglab_models.models.patching import amplitude_spectrum
 
-__all__ = ["NeuralEncoder", "TFConv", "Transformer", "initialise"]
-
 Patches = Float[Tensor, "batch n_chans n_patches patch_size"]
 PatchTokens = Float[Tensor, "batch n_chans n_patches embed_dim"]
 
 
 class NeuralEncoder(nn.Module):
-    """Turn every patch into a token that knows the whole window.
-
-    Parameters
-    ----------
-    n_chans : int
-        Channels of every window.
-    n_patches : int
-        Patches of one channel in the longest window.
-    patch_size : int
-        Samples of one patch.
-    embed_dim : int
-        Width of a token.
-    n_layers : int
-        Number of transformer layers.
-    n_heads : int
-        Number of attention heads.
-    conv_stride : int
-        Samples between the steps of the first convolution.
-
-    Raises
-    ------
-    ValueError
-        If half of `embed_dim` is no multiple of the number of steps in a patch, or if `n_heads` does not lie
-        between 1 and `embed_dim`.
-    """
+    """Turn every patch into a token that knows the whole window."""
 
     def __init__(
         self,
@@ -69,38 +43,12 @@ class NeuralEncoder(nn.Module):
         self.transformer = Transformer(n_chans, n_patches, embed_dim, n_layers, n_heads)
 
     def forward(self, patches: Patches) -> PatchTokens:
-        """Embed the patches, then relate them.
-
-        Parameters
-        ----------
-        patches : torch.Tensor, shape (batch, n_chans, n_patches, patch_size)
-            EEG in microvolts divided by 100, sampled at 200 Hz.
-
-        Returns
-        -------
-        tokens : torch.Tensor, shape (batch, n_chans, n_patches, embed_dim)
-            One per patch.
-        """
+        """Embed the patches, then relate them."""
         return self.transformer(self.patch_embedding(patches))  # (batch, n_chans, n_patches, embed_dim)
 
 
 class TFConv(nn.Module):
-    """Embed the samples and the amplitudes of a patch side by side.
-
-    Parameters
-    ----------
-    patch_size : int
-        Samples of one patch.
-    embed_dim : int
-        Width of a token: half of it for the samples, half for the amplitudes.
-    stride : int
-        Samples between the steps of the first convolution.
-
-    Raises
-    ------
-    ValueError
-        If half of `embed_dim` is no multiple of the number of steps in a patch.
-    """
+    """Embed the samples and the amplitudes of a patch side by side."""
 
     def __init__(self, patch_size: int, embed_dim: int, stride: int) -> None:
         super().__init__()
@@ -123,18 +71,7 @@ class TFConv(nn.Module):
         self.frequency_branch = nn.Sequential(nn.Linear(patch_size // 2 + 1, embed_dim // 2), nn.GELU())
 
     def forward(self, patches: Patches) -> PatchTokens:
-        """Embed the patches.
-
-        Parameters
-        ----------
-        patches : torch.Tensor, shape (batch, n_chans, n_patches, patch_size)
-            EEG in microvolts divided by 100, sampled at 200 Hz.
-
-        Returns
-        -------
-        tokens : torch.Tensor, shape (batch, n_chans, n_patches, embed_dim)
-            One per patch.
-        """
+        """Embed the patches."""
         n_chans, patch_size = patches.shape[1], patches.shape[3]
         rows = patches.flatten(1, 2).unsqueeze(1)  # (batch, 1, n_chans * n_patches, patch_size)
         maps = self.time_branch(rows)  # (batch, n_maps, n_chans * n_patches, n_steps)
@@ -147,26 +84,7 @@ class TFConv(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Pre-norm transformer over the patches of a window, which know their channel and their time.
-
-    Parameters
-    ----------
-    n_chans : int
-        Channels of every window.
-    n_patches : int
-        Patches of one channel in the longest window.
-    embed_dim : int
-        Width of a token.
-    n_layers : int
-        Number of layers.
-    n_heads : int
-        Number of attention heads.
-
-    Raises
-    ------
-    ValueError
-        If `n_heads` does not lie between 1 and `embed_dim`.
-    """
+    """Pre-norm transformer over the patches of a window, which know their channel and their time."""
 
     def __init__(self, n_chans: int, n_patches: int, embed_dim: int, n_layers: int, n_heads: int) -> None:
         super().__init__()
@@ -182,18 +100,7 @@ class Transformer(nn.Module):
         self.fc_norm = nn.LayerNorm(embed_dim)
 
     def forward(self, tokens: PatchTokens) -> PatchTokens:
-        """Relate all tokens; shorter windows use the first places in time.
-
-        Parameters
-        ----------
-        tokens : torch.Tensor, shape (batch, n_chans, n_patches, embed_dim)
-            Embedded patches, without a place yet.
-
-        Returns
-        -------
-        tokens : torch.Tensor, shape (batch, n_chans, n_patches, embed_dim)
-            The same, after all have read from each other.
-        """
+        """Relate all tokens; shorter windows use the first places in time."""
         n_chans, n_patches = tokens.shape[1:3]
         tokens = tokens + self.channel_table + self.time_table[:n_patches]
         summary = self.class_token.expand(len(tokens), -1, -1)  # (batch, 1, embed_dim)
@@ -205,17 +112,7 @@ class Transformer(nn.Module):
 
 
 def initialise(module: nn.Module) -> None:
-    """Give one module its initial weights; meant for ``module.apply``, which begins with the innermost.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        Linear layers get small weights. In a transformer, what the layers add is less the deeper they are.
-
-    References
-    ----------
-    Bao et al. (2022), BEiT, section 2.5.
-    """
+    """Give one module its initial weights; meant for ``module.apply``, which begins with the innermost."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

@@ -1,8 +1,9 @@
 """TFDual-Tokenizer: two codes for every EEG patch, one for its course in time, one for its spectrum.
 
 Source: Ma et al. (2026), CodeBrain: bridging decoupled tokenizer and multi-scale architecture for EEG
-foundation model, ICLR. This file holds the first stage of CodeBrain's pretraining. Shapes use these names
-throughout:
+foundation model, ICLR; Chen et al. (2020), A simple framework for contrastive learning of visual
+representations, equation 1. This file holds the first stage of CodeBrain's pretraining. Shapes use these
+names throughout:
 
     batch       windows in a batch
     n_chans     EEG channels
@@ -16,7 +17,6 @@ throughout:
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ from jaxtyping import Float, Int
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from eeglab_models.files import replacing, write_text
 from eeglab_models.models.download import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -35,14 +36,12 @@ from eeglab_models.models.fourier import at_least_single
 from eeglab_models.models.hub import check_fit
 from eeglab_models.models.patching import cut_patches, warn_about_tail
 from eeglab_models.pretraining.codebrain.codebook import Codebook, CodeStream
-from eeglab_models.pretraining.codebrain.contrast import contrastive_loss
 from eeglab_models.pretraining.codebrain.neural_encoder import NeuralEncoder, Transformer, initialise
-from eeglab_models.training.processes import mean_over_processes
+from eeglab_models.training.processes import gather_rows, mean_over_processes
 
 __all__ = ["TFDualTokenizer"]
 
 Patches = Float[Tensor, "batch n_chans n_patches patch_size"]
-PatchTokens = Float[Tensor, "batch n_chans n_patches embed_dim"]
 PatchCodes = Int[Tensor, "batch n_chans n_patches"]
 Scalar = Float[Tensor, ""]
 
@@ -96,9 +95,6 @@ class TFDualTokenizer(nn.Module):
 
     Attributes
     ----------
-    published : dict
-        The authors' numbers for the optimisation. The warm-up is a recommendation: their command asks for
-        5 epochs and their code runs a single step.
     arguments : dict
         The constructor's arguments, which `save_pretrained` writes beside the weights.
 
@@ -114,6 +110,9 @@ class TFDualTokenizer(nn.Module):
     The paper does not describe the patch embedding in detail. Here samples pass three convolutions and
     amplitudes a linear layer, and the results are concatenated.
 
+    A batch that is trained in parts teaches the codebooks the same as the whole, but the contrastive term
+    compares the windows of one part only, so that fewer have to be told apart.
+
     As published, the frequency codebook of a small tokenizer (64 features, 256 codes, simulated recordings)
     shrank to a single code within 100 steps, at learning rates of 3e-4 and 1e-3, with k-means or without,
     and the temporal one lost most of its codes: tokens that are all alike have the least commitment loss.
@@ -126,19 +125,6 @@ class TFDualTokenizer(nn.Module):
     Foundation Model, ICLR, arXiv:2506.09110, section 3.2. Jiang et al. (2024), LaBraM, ICLR, section 2:
     transformer and codebooks. Chen et al. (2020), SimCLR, section 2.1: the contrastive term.
     """
-
-    published: ClassVar[dict[str, Any]] = {
-        "optimizer": "AdamW",
-        "lr": 2e-4,
-        "lr_end": 1e-5,
-        "betas": (0.9, 0.999),
-        "weight_decay": 1e-4,
-        "schedule": "cosine",
-        "n_warmup_epochs": 2,
-        "clip": None,
-        "batch_size": 256,
-        "n_epochs": 20,
-    }
 
     def __init__(
         self,
@@ -198,6 +184,8 @@ class TFDualTokenizer(nn.Module):
             )
             for n_targets in (1, 2)
         )
+        # Of the step that is being taken; numbers of `draw`.
+        self.chances: Float[Tensor, "2 n_codes"] | None = None
         self.apply(initialise)
 
     def draw(
@@ -222,7 +210,7 @@ class TFDualTokenizer(nn.Module):
     def forward(
         self, windows: Float[Tensor, "batch n_chans n_times"], drawn: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Compute the losses of some windows; in training mode, the codebooks learn.
+        """Compute the losses of some windows; in training mode, the codebooks see what they learn from.
 
         Parameters
         ----------
@@ -247,11 +235,11 @@ class TFDualTokenizer(nn.Module):
             If the windows have other channels, too few samples or too many.
         """
         drawn = self.draw(windows) if drawn is None else drawn
-        patches = self.cut(windows)  # (batch, n_chans, n_patches, patch_size)
+        self.chances = drawn["restarts"][0]  # (2, n_codes)
+        patches = cut_windows(self, windows)  # (batch, n_chans, n_patches, patch_size)
         tokens = self.encoder(patches)  # (batch, n_chans, n_patches, embed_dim)
-        temporal_chances, frequency_chances = drawn["restarts"][0]  # each (n_codes,)
-        (signal,), temporal_ids, temporal_commitment = self.temporal(tokens, temporal_chances)
-        (amplitude, phase), frequency_ids, frequency_commitment = self.frequency(tokens, frequency_chances)
+        (signal,), temporal_ids, temporal_commitment = self.temporal(tokens)
+        (amplitude, phase), frequency_ids, frequency_commitment = self.frequency(tokens)
 
         samples = at_least_single(standardise(patches) if self.standardise_signal else patches)
         amplitudes, phases = spectral_targets(patches)  # each (batch, n_chans, n_patches, patch_size)
@@ -263,7 +251,7 @@ class TFDualTokenizer(nn.Module):
             "frequency_commitment": frequency_commitment,
         }
         if self.weights["contrastive"]:
-            terms["contrastive"] = self.contrast_halves(patches)
+            terms["contrastive"] = contrast_halves(self.encoder, patches, self.temperature)
         losses = {"loss": sum(self.weights[name] * term for name, term in terms.items())}
         losses |= {name: term.detach() for name, term in terms.items()}
         losses["signal_unexplained"] = losses["signal"] / mean_over_processes(samples.square().mean())
@@ -275,33 +263,17 @@ class TFDualTokenizer(nn.Module):
             losses |= {f"{prefix}_{name}": value for name, value in monitors.items()}
         return losses
 
-    def contrast_halves(self, patches: Patches) -> Scalar:
-        """Ask the two halves of a window to be alike; each is encoded as a window of its own.
-
-        Parameters
-        ----------
-        patches : torch.Tensor, shape (batch, n_chans, n_patches, patch_size)
-            EEG in microvolts divided by 100, sampled at 200 Hz.
-
-        Returns
-        -------
-        loss : torch.Tensor, scalar
-            Loss in nats, as `contrastive_loss` returns it.
-        """
-        n_half = patches.shape[2] // 2
-        halves = torch.cat([patches[:, :, :n_half], patches[:, :, -n_half:]])
-        tokens = self.encoder(halves)  # (2 * batch, n_chans, n_half, embed_dim)
-        first, second = tokens.flatten(1).chunk(2)  # each (batch, n_chans * n_half * embed_dim)
-        return contrastive_loss(first, second, self.temperature)
-
     def update(self, progress: float) -> None:
-        """Do nothing: codebooks learn in the forward pass.
+        """Let the codebooks follow what they saw in a step, once, whatever its number of parts.
 
         Parameters
         ----------
         progress : float
             Share of the training that is done.
         """
+        if self.chances is not None:
+            for stream, chances in zip((self.temporal, self.frequency), self.chances, strict=True):
+                stream.codebook.update(chances)
 
     def trivial_loss(self) -> dict[str, float]:
         """Give the losses of decoders that always answer zero.
@@ -331,7 +303,7 @@ class TFDualTokenizer(nn.Module):
             If the windows have fewer patches than there are codes.
         """
         if self.k_means:
-            patches = self.cut(windows).to(self.temporal.codebook.codes.device)
+            patches = cut_windows(self, windows).to(self.temporal.codebook.codes.device)
             tokens = self.encoder(patches)  # (n_windows, n_chans, n_patches, embed_dim)
             for stream in (self.temporal, self.frequency):
                 stream.codebook.start(stream.to_vectors(tokens), torch.Generator().manual_seed(0))
@@ -355,38 +327,10 @@ class TFDualTokenizer(nn.Module):
         ValueError
             If the windows have other channels, too few samples or too many.
         """
-        tokens = self.encoder(self.cut(windows))  # (batch, n_chans, n_patches, embed_dim)
+        tokens = self.encoder(cut_windows(self, windows))  # (batch, n_chans, n_patches, embed_dim)
         streams = (self.temporal, self.frequency)
         temporal, frequency = (stream.codebook.look_up(stream.to_vectors(tokens)) for stream in streams)
         return temporal, frequency
-
-    def cut(self, windows: Tensor) -> Patches:
-        """Cut windows into patches, or say why they do not fit.
-
-        Parameters
-        ----------
-        windows : torch.Tensor, shape (batch, n_chans, n_times)
-            EEG in microvolts divided by 100, sampled at 200 Hz.
-
-        Returns
-        -------
-        patches : torch.Tensor, shape (batch, n_chans, n_patches, patch_size)
-            The same samples; those that fill no patch are left out.
-
-        Raises
-        ------
-        ValueError
-            If the windows have other channels, too few samples or too many.
-        """
-        n_chans, n_patches = windows.shape[1], windows.shape[2] // self.patch_size
-        n_patches_least = 2 if self.weights["contrastive"] else 1
-        if n_chans != self.n_chans or not n_patches_least <= n_patches <= self.n_patches:
-            raise ValueError(
-                f"This tokenizer was built for windows of {self.n_chans} channels and {n_patches_least} to "
-                f"{self.n_patches} patches of {self.patch_size} samples, got {n_chans} channels and "
-                f"{windows.shape[2]} samples. Pass such windows, or build it for these."
-            )
-        return cut_patches(windows, self.patch_size)  # (batch, n_chans, n_patches, patch_size)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the arguments and the weights into a folder, which may be new.
@@ -397,10 +341,10 @@ class TFDualTokenizer(nn.Module):
             Where ``config.json`` and ``model.safetensors`` go.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG_FILE).write_text(json.dumps(self.arguments, indent=2), encoding="utf-8")
+        write_text(folder / CONFIG_FILE, json.dumps(self.arguments, indent=2))
         state = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
-        save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+        with replacing(folder / WEIGHTS_FILE) as unfinished:
+            save_file(state, unfinished, metadata={"format": "pt"})
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "TFDualTokenizer":
@@ -444,6 +388,19 @@ class TFDualTokenizer(nn.Module):
         return tokenizer.eval()
 
 
+def cut_windows(tokenizer: TFDualTokenizer, windows: Float[Tensor, "batch n_chans n_times"]) -> Patches:
+    """Cut windows into patches, without samples that fill none, or say why they do not fit a tokenizer."""
+    n_chans, n_patches = windows.shape[1], windows.shape[2] // tokenizer.patch_size
+    n_patches_least = 2 if tokenizer.weights["contrastive"] else 1
+    if n_chans != tokenizer.n_chans or not n_patches_least <= n_patches <= tokenizer.n_patches:
+        raise ValueError(
+            f"This tokenizer was built for windows of {tokenizer.n_chans} channels and {n_patches_least} to "
+            f"{tokenizer.n_patches} patches of {tokenizer.patch_size} samples, got {n_chans} channels and "
+            f"{windows.shape[2]} samples. Pass such windows, or build it for these."
+        )
+    return cut_patches(windows, tokenizer.patch_size)  # (batch, n_chans, n_patches, patch_size)
+
+
 def spectral_targets(patches: Patches) -> tuple[Patches, Patches]:
     """Amplitudes and phases of the full Fourier transform of every patch, standardised per window."""
     spectra = torch.fft.fft(at_least_single(patches))  # (batch, n_chans, n_patches, patch_size)
@@ -456,6 +413,29 @@ def standardise(patches: Patches) -> Patches:
     centred = patches - patches.mean(dim=(1, 2, 3), keepdim=True)
     variance = centred.square().mean(dim=(1, 2, 3), keepdim=True)  # (batch, 1, 1, 1)
     return centred * torch.rsqrt(variance + 1e-12)
+
+
+def contrast_halves(encoder: NeuralEncoder, patches: Patches, temperature: float) -> Scalar:
+    """Ask the two halves of a window to be alike; each is encoded as a window of its own."""
+    n_half = patches.shape[2] // 2
+    halves = torch.cat([patches[:, :, :n_half], patches[:, :, -n_half:]])
+    tokens = encoder(halves)  # (2 * batch, n_chans, n_half, embed_dim)
+    first, second = tokens.flatten(1).chunk(2)  # each (batch, n_chans * n_half * embed_dim)
+    return contrastive_loss(first, second, temperature)
+
+
+def contrastive_loss(
+    first: Float[Tensor, "batch n_features"], second: Float[Tensor, "batch n_features"], temperature: float
+) -> Scalar:
+    """Let each view of a window find the other among the views of all processes, by cross-entropy in nats."""
+    with torch.autocast(first.device.type, enabled=False):
+        views = torch.cat(
+            [gather_rows(F.normalize(at_least_single(view), dim=-1)) for view in (first, second)]
+        )
+        similarities = views @ views.T / temperature  # (2 * n_windows, 2 * n_windows)
+        similarities.fill_diagonal_(-torch.inf)
+        other = torch.arange(len(views), device=views.device).roll(len(views) // 2)
+        return F.cross_entropy(similarities, other)
 
 
 def check_sizes(
