@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from eeglab_models.models import attention
-from eeglab_models.models.attention import (
+from eeglab_models.models import dropout_attention as kernel
+from eeglab_models.models.attention import Attend
+from eeglab_models.models.banded_attention import banded_attention
+from eeglab_models.models.dropout_attention import (
     N_HASHES,
-    Attend,
     attend_with_dropout,
-    banded_attention,
     draw_bits,
     dropout_attention,
     hash_pairs,
@@ -60,7 +61,7 @@ def plain_dropout_attention(q, k, v, query_bits, key_bits):
 # All maps at a time, two maps, one map, three rows, one row.
 @pytest.mark.parametrize("n_scores_most", [2**19, 126, 63, 27, 1])
 def test_attention_in_blocks_drops_the_same_weights(qkv, bits, n_scores_most, monkeypatch):
-    monkeypatch.setattr(attention, "N_SCORES_MOST", n_scores_most)
+    monkeypatch.setattr(kernel, "N_SCORES_MOST", n_scores_most)
 
     heads = dropout_attention(*qkv, *bits, N_KEPT)
 
@@ -84,8 +85,13 @@ def test_dropped_attention_keeps_its_precision(qkv, bits, dtype):
     torch.testing.assert_close(heads.double(), expected, rtol=0, atol=tolerance)
 
 
-def test_dropped_attention_does_what_its_operator_promises(qkv, bits):
-    torch.library.opcheck(dropout_attention, (*(tensor.float().detach() for tensor in qkv), *bits, N_KEPT))
+@pytest.mark.parametrize("batch", [1, 2])
+def test_dropped_attention_does_what_its_operator_promises(batch):
+    # Laid out as a layer's projection gives them: the heads of a token side by side.
+    q, k, v = torch.randn(batch, 5, 3, 2, 4).permute(2, 0, 3, 1, 4)
+    qkv = [tensor.requires_grad_() for tensor in (q, k, v)]
+
+    torch.library.opcheck(dropout_attention, (*qkv, draw_bits(q), draw_bits(k), N_KEPT))
 
 
 def sum_of_squares_in_sigmas(sums, n_terms):
