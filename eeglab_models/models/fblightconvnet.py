@@ -25,17 +25,16 @@ from eeglab_models.models.contract import FBLIGHTCONVNET_CONTRACT, Contract
 from eeglab_models.models.filterbank import (
     CAUSAL_PHASES,
     choose_bands,
-    complete_filter_parameters,
     convolve,
     convolve_and_mix,
     design_filters,
-    impulse_response,
+    impulse_responses,
     stack_taps,
 )
 from eeglab_models.models.fourier import at_least_single
 from eeglab_models.models.patching import cut_patches, warn_about_tail
 
-__all__ = ["FBLightConvNet"]
+__all__ = ["FBLightConvNet", "FilterBank", "log_variance"]
 
 # Variances outside these limits, in squared units of the activation, count as the limit.
 LEAST_VARIANCE, LARGEST_VARIANCE = 1e-6, 1e6
@@ -75,8 +74,7 @@ class FBLightConvNet(EEGModel):
         Number of spatial filters, a multiple of `heads`; 64 in the paper.
     n_dim : int
         Axis of (batch, n_filters_spat, n_patches, win_len) over which the variance is taken: 3, the
-        samples of a patch. Another axis leaves no value per patch; 2 is accepted where a window has as
-        many patches as a patch has samples.
+        samples of a patch, or -1, which is the same.
     stride_factor : int or None
         Has no effect; part of the published signature.
     win_len : int
@@ -111,8 +109,9 @@ class FBLightConvNet(EEGModel):
 
     Notes
     -----
-    The input is EEG in microvolts; the batch normalisation makes its scale all but irrelevant. The filters
-    are parameters that no optimiser changes and that keep their precision when the model is cast.
+    The input is EEG in microvolts. While training, the batch normalisation makes its scale all but
+    irrelevant; a trained model needs the scale that it was trained with. The filters are parameters that no
+    optimiser changes and that keep their precision when the model is cast.
 
     The filter bank of the paper is causal: Chebyshev filters of type II whose *stop* bands end 2 Hz
     outside each band, so ``n_bands=[(2, 10), (6, 14), ..., (34, 42)]`` with ``filter_parameters={"method":
@@ -165,11 +164,12 @@ class FBLightConvNet(EEGModel):
         warn_about_tail(self.n_times, win_len, "truncated after filtering")
         self.patch_size = win_len
         self.n_filters = n_filters_spat
-        self.variance_axis = n_dim
 
-        self.spectral_filtering = FilterBank(n_bands, self.sfreq, filter_parameters, verbose)
-        self.spatial_conv = SpatialConv(
-            self.spectral_filtering.n_bands, self.n_chans, n_filters_spat, activation
+        self.spectral_filtering = FilterBank(n_bands, self.sfreq, filter_parameters, verbose, self.n_times)
+        self.spatial_conv = nn.Sequential(
+            nn.Conv2d(self.spectral_filtering.n_bands, n_filters_spat, (self.n_chans, 1)),
+            nn.BatchNorm2d(n_filters_spat),
+            activation(),
         )
         self.attn_conv = LightweightConv(n_filters_spat, self.n_times // win_len, heads, weight_softmax, bias)
         self.final_layer = self.build_head()
@@ -215,17 +215,47 @@ class FBLightConvNet(EEGModel):
                 f"FBLightConvNet was built for windows of {self.n_times} samples, got {x.shape[-1]}. "
                 f"Build it with n_times={x.shape[-1]}, or pass windows of {self.n_times} samples."
             )
-        maps = self.spatial_conv(x, self.spectral_filtering)  # (batch, n_filters, n_times)
-        patches = cut_patches(maps, self.patch_size)  # (batch, n_filters, n_patches, patch_size)
-        power = log_variance(patches, self.variance_axis)  # (batch, n_filters, n_patches)
+        if self.joins_filters(x):
+            maps = filter_and_mix(x, self.spectral_filtering, self.spatial_conv)
+        else:
+            bands = self.spectral_filtering(x)  # (batch, n_bands, n_chans, n_times)
+            maps = self.spatial_conv(bands)  # (batch, n_filters, 1, n_times)
+        patches = cut_patches(maps.squeeze(2), self.patch_size)  # (batch, n_filters, n_patches, patch_size)
+        power = log_variance(patches)  # (batch, n_filters, n_patches)
         features = self.attn_conv(power)  # (batch, n_filters)
         if return_features:
             return {"features": features, "cls_token": None}
         return self.final_layer(features)  # (batch, n_outputs)
 
+    def joins_filters(self, x: Tensor) -> bool:
+        """Whether filtering and mixing at once pays, and nobody waits for the calls of the modules."""
+        # What is compiled serves any number of windows, and must not count those it is compiled with.
+        many = torch.compiler.is_compiling() or len(x) >= FEW_WINDOWS
+        bank = self.spectral_filtering
+        return many and is_untouched(bank, self.spatial_conv) and not bank.two_pass
+
 
 class FilterBank(nn.Module):
-    """Filter every channel into frequency bands, with filters that are designed and not learned."""
+    """Filter every channel into frequency bands, with filters that are designed and not learned.
+
+    Parameters
+    ----------
+    n_bands : int, None or list of tuple of float
+        Bands as in `FBLightConvNet`.
+    sfreq : float
+        Sampling frequency in Hz.
+    filter_parameters : dict or None
+        Design as in `FBLightConvNet`.
+    verbose : bool
+        Let mne describe every filter.
+    n_times : int
+        Samples of a window, for which recursive filters are prepared; others take longer.
+
+    Raises
+    ------
+    ValueError
+        If a band is none, or if a filter cannot be designed.
+    """
 
     def __init__(
         self,
@@ -233,19 +263,22 @@ class FilterBank(nn.Module):
         sfreq: float,
         filter_parameters: dict[str, Any] | None = None,
         verbose: bool = False,
+        n_times: int = 1,
     ) -> None:
         super().__init__()
-        parameters = complete_filter_parameters(filter_parameters)
+        parameters = filter_parameters or {}
         filters = design_filters(choose_bands(n_bands, sfreq), sfreq, parameters, verbose)
         self.n_bands = len(filters)
-        self.recursive = parameters["method"] == "iir"
-        self.causal = parameters["phase"] in CAUSAL_PHASES
+        self.recursive = parameters.get("method") == "iir"
+        self.causal = parameters.get("phase") in CAUSAL_PHASES
         # Recursive filters are applied twice, forward and then backward, to cancel their delay.
         self.two_pass = self.recursive and not self.causal
         numerators, denominators = zip(*filters, strict=True)
         if self.recursive:
             self.b_list = frozen(numerators, torch.float64)
             self.a_list = frozen(denominators, torch.float64)
+            self.register_buffer("prepared", impulse_responses(filters, n_times), persistent=False)
+            self.register_load_state_dict_post_hook(prepare_again)
         else:
             self.fir_list = frozen(numerators, torch.float32)
             # Always 1, 0, 0, ...: published states hold them, no computation needs them.
@@ -254,22 +287,51 @@ class FilterBank(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch n_chans n_times"]
     ) -> Float[Tensor, "batch {self.n_bands} n_chans n_times"]:
-        """Filter every channel with every band's filter."""
+        """Filter every channel with every band's filter.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (batch, n_chans, n_times)
+            EEG in any unit.
+
+        Returns
+        -------
+        bands : torch.Tensor, shape (batch, n_bands, n_chans, n_times)
+            Filtered EEG in the unit and precision of `x`.
+        """
         responses, start = self.responses(x.shape[-1])  # (n_bands, n_taps)
         responses = responses.unsqueeze(1)  # (n_bands, 1, n_taps)
         bands = convolve(x.unsqueeze(1), responses, start)  # (batch, n_bands, n_chans, n_times)
         if self.two_pass:
             bands = convolve(bands.flip(-1), responses, start).flip(-1)
-        return bands
+        return bands.to(x.dtype)
 
     def responses(self, n_times: int) -> tuple[Float[Tensor, "{self.n_bands} n_taps"], int]:
-        """Give every filter's impulse response, and which of its samples meets the present one."""
-        if self.recursive:
-            coefficients = [*self.b_list, *self.a_list]
-            table, start = stack_taps(coefficients, [0] * len(coefficients))  # (2 * n_bands, n_taps)
-            return impulse_response(*table.chunk(2), n_times), start
-        starts = [0 if self.causal else (len(taps) - 1) // 2 for taps in self.fir_list]
-        return stack_taps([*self.fir_list], starts)
+        """Give every filter's impulse response, and which of its samples meets the present one.
+
+        Parameters
+        ----------
+        n_times : int
+            Samples of a window.
+
+        Returns
+        -------
+        responses : torch.Tensor, shape (n_bands, n_taps)
+            Impulse responses; of recursive filters the first `n_times` samples, in float64.
+        start : int
+            Index of the sample that meets the present one.
+        """
+        if not self.recursive:
+            starts = [0 if self.causal else (len(taps) - 1) // 2 for taps in self.fir_list]
+            return stack_taps([*self.fir_list], starts)
+        if n_times > self.prepared.shape[1]:
+            return self._respond(n_times), 0
+        return self.prepared[:, :n_times], 0
+
+    def _respond(self, n_times: int) -> Float[Tensor, "{self.n_bands} {n_times}"]:
+        """Compute the impulse responses of the recursive filters as they are stored."""
+        filters = [(b.cpu().numpy(), a.cpu().numpy()) for b, a in zip(self.b_list, self.a_list, strict=True)]
+        return impulse_responses(filters, n_times).to(self.b_list[0].device)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         """Move the filters, but keep their precision: rounded coefficients are other filters."""
@@ -281,29 +343,32 @@ class FilterBank(nn.Module):
         return super()._apply(move, recurse)
 
 
-class SpatialConv(nn.Sequential):
-    """Sum over bands and channels with learned weights, normalise and activate."""
+def prepare_again(bank: FilterBank, keys: Any) -> None:
+    """Follow the coefficients that were loaded; where nothing holds values, there is nothing to follow."""
+    if not bank.b_list[0].is_meta:
+        bank.prepared = bank._respond(bank.prepared.shape[1])
 
-    def __init__(self, n_bands: int, n_chans: int, n_filters: int, activation: type[nn.Module]) -> None:
-        super().__init__(nn.Conv2d(n_bands, n_filters, (n_chans, 1)), nn.BatchNorm2d(n_filters), activation())
 
-    def forward(
-        self, x: Float[Tensor, "batch n_chans n_times"], filter_bank: FilterBank
-    ) -> Float[Tensor, "batch n_filters n_times"]:
-        """Filter windows in frequency and in space."""
-        conv, norm, activation = self
-        # What is compiled serves any number of windows.
-        few = not torch.compiler.is_compiling() and len(x) < FEW_WINDOWS
-        # An adapter in the place of the convolution has to be called, not looked into.
-        if few or filter_bank.two_pass or type(conv) is not nn.Conv2d:
-            bands = filter_bank(x).to(conv.weight.dtype)  # (batch, n_bands, n_chans, n_times)
-            maps = conv(bands)  # (batch, n_filters, 1, n_times)
-        else:
-            responses, start = filter_bank.responses(x.shape[-1])  # (n_bands, n_taps)
-            weights = conv.weight.squeeze(-1)  # (n_filters, n_bands, n_chans)
-            maps = convolve_and_mix(x, responses, start, weights)  # (batch, n_filters, n_times)
-            maps = (maps.to(conv.weight.dtype) + conv.bias[:, None]).unsqueeze(2)
-        return activation(norm(maps)).squeeze(2)  # (batch, n_filters, n_times)
+def is_untouched(bank: nn.Module, spatial_conv: nn.Module) -> bool:
+    """Whether nothing hooks or replaces the two modules, so that nobody misses their calls."""
+    if type(bank) is not FilterBank or type(spatial_conv) is not nn.Sequential:
+        return False
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    modules = [bank, spatial_conv, spatial_conv[0]]
+    hooked = any(getattr(module, kind) for module in modules for kind in hooks)
+    return type(spatial_conv[0]) is nn.Conv2d and not hooked
+
+
+def filter_and_mix(
+    x: Float[Tensor, "batch n_chans n_times"], bank: FilterBank, spatial_conv: nn.Sequential
+) -> Float[Tensor, "batch n_filters 1 n_times"]:
+    """Give what ``spatial_conv(bank(x))`` does, faster: filters and spatial weights are both linear."""
+    conv, norm, activation = spatial_conv
+    responses, start = bank.responses(x.shape[-1])  # (n_bands, n_taps)
+    weights = conv.weight.squeeze(-1)  # (n_filters, n_bands, n_chans)
+    maps = convolve_and_mix(x, responses, start, weights)  # (batch, n_filters, n_times)
+    maps = maps.to(x.dtype) + conv.bias[:, None]
+    return activation(norm(maps.unsqueeze(2)))  # (batch, n_filters, 1, n_times)
 
 
 class LightweightConv(nn.Module):
@@ -337,16 +402,14 @@ class LightweightConv(nn.Module):
 
 
 def log_variance(
-    patches: Float[Tensor, "batch n_filters n_patches patch_size"], axis: int = -1
-) -> Float[Tensor, "batch n_filters _"]:
+    patches: Float[Tensor, "batch n_filters n_patches patch_size"],
+) -> Float[Tensor, "batch n_filters n_patches"]:
     """Take the logarithm of the variance of every patch.
 
     Parameters
     ----------
     patches : torch.Tensor, shape (batch, n_filters, n_patches, patch_size)
         Patches in any unit.
-    axis : int
-        Axis over which the variance is taken: by default the samples of a patch.
 
     Returns
     -------
@@ -355,8 +418,8 @@ def log_variance(
     """
     precise = at_least_single(patches)
     # torch.var computes the same, several times slower.
-    centred = precise - precise.mean(dim=axis, keepdim=True)  # (batch, n_filters, n_patches, patch_size)
-    variance = centred.square().sum(dim=axis) / (patches.shape[axis] - 1)  # (batch, n_filters, n_patches)
+    centred = precise - precise.mean(dim=-1, keepdim=True)  # (batch, n_filters, n_patches, patch_size)
+    variance = centred.square().sum(dim=-1) / (patches.shape[-1] - 1)  # (batch, n_filters, n_patches)
     return variance.clamp(LEAST_VARIANCE, LARGEST_VARIANCE).log().to(patches.dtype)
 
 
@@ -374,8 +437,7 @@ def check_patches(n_times: int, patch_size: int, variance_axis: int) -> None:
             f"win_len must lie between 2 and the window's {n_times} samples, got {patch_size}. "
             "Pass longer windows or another win_len."
         )
-    square = n_times // patch_size == patch_size
-    if variance_axis not in (3, -1) and not (square and variance_axis in (2, -2)):
+    if variance_axis not in (3, -1):
         raise ValueError(
             f"n_dim must be 3, the axis of the samples of a patch, got {variance_axis}. "
             "Over another axis no value is left per patch."

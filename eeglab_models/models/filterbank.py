@@ -22,25 +22,14 @@ import torch.nn.functional as F
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from eeglab_models.models.fourier import at_least_single, fast_length
+from eeglab_models.models.fourier import at_least_single, fast_length, irfft, rfft
+
+__all__ = ["choose_bands"]
 
 # Hz. The range that an integer number of bands divides.
 LOWEST_EDGE, HIGHEST_EDGE = 4.0, 40.0
-FILTER_DEFAULTS: dict[str, Any] = {
-    "method": "fir",
-    "phase": "zero",
-    "filter_length": "auto",
-    "l_trans_bandwidth": "auto",
-    "h_trans_bandwidth": "auto",
-    "fir_window": "hamming",
-    "fir_design": "firwin",
-    "iir_params": None,
-}
+# Both mean filters that are applied once, forward in time.
 CAUSAL_PHASES = ("forward", "causal")
-PHASES = {
-    "fir": ("zero", "zero-double", "minimum", "minimum-half", *CAUSAL_PHASES),
-    "iir": ("zero", "zero-double", *CAUSAL_PHASES),
-}
 
 
 def choose_bands(n_bands: int | Sequence[Any] | None, sfreq: float) -> list[tuple[float, float]]:
@@ -83,82 +72,21 @@ def choose_bands(n_bands: int | Sequence[Any] | None, sfreq: float) -> list[tupl
     return [(float(low), float(high)) for low, high in bands]
 
 
-def complete_filter_parameters(filter_parameters: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Fill in the defaults of a filter design and refuse what no design knows.
-
-    Parameters
-    ----------
-    filter_parameters : dict or None
-        Some of ``"method"`` (``"fir"`` or ``"iir"``), ``"phase"``, ``"filter_length"``,
-        ``"l_trans_bandwidth"``, ``"h_trans_bandwidth"``, ``"fir_window"``, ``"fir_design"`` and
-        ``"iir_params"``, with the meaning they have in `mne.filter.create_filter`. The phases
-        ``"forward"`` and ``"causal"`` both mean filters that are applied once, forward in time.
-
-    Returns
-    -------
-    parameters : dict
-        A new dictionary with every key.
-
-    Raises
-    ------
-    ValueError
-        If a key, the method or the phase is unknown.
-    """
-    parameters = FILTER_DEFAULTS | dict(filter_parameters or {})
-    unknown = sorted(set(parameters) - set(FILTER_DEFAULTS))
-    if unknown:
-        raise ValueError(
-            f"filter_parameters knows {', '.join(FILTER_DEFAULTS)}, got {', '.join(map(repr, unknown))}."
-        )
-    method, phase = parameters["method"], parameters["phase"]
-    if method not in PHASES:
-        raise ValueError(f"filter_parameters['method'] must be 'fir' or 'iir', got {method!r}.")
-    if phase not in PHASES[method]:
-        raise ValueError(
-            f"filter_parameters['phase'] must be one of {', '.join(PHASES[method])} for {method.upper()} "
-            f"filters, got {phase!r}."
-        )
-    return parameters
-
-
 def design_filters(
     bands: Sequence[tuple[float, float]],
     sfreq: float,
     filter_parameters: Mapping[str, Any] | None = None,
     verbose: bool = False,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Design one band-pass filter per band with `mne.filter.create_filter`.
-
-    Parameters
-    ----------
-    bands : list of tuple of float
-        Lower and upper edge of every band in Hz.
-    sfreq : float
-        Sampling frequency in Hz.
-    filter_parameters : dict or None
-        See `complete_filter_parameters`. Recursive (IIR) filters are Butterworth filters of order 4
-        unless ``"iir_params"`` says otherwise; their coefficients are always numerator and denominator.
-    verbose : bool
-        Let mne describe every filter.
-
-    Returns
-    -------
-    filters : list of tuple of numpy.ndarray, shape (n_taps,) each
-        Numerator and denominator of every band's filter.
-
-    Raises
-    ------
-    ValueError
-        If mne cannot design a filter as asked, or if the filter would be unstable.
-    """
+    """Design numerator and denominator of one band-pass filter per band with `mne.filter.create_filter`."""
     # Importing mne takes a moment, and a model that is only imported designs no filter.
     from mne.filter import create_filter
 
-    parameters = complete_filter_parameters(filter_parameters)
-    recursive = parameters["method"] == "iir"
+    parameters = dict(filter_parameters or {})
+    recursive = parameters.get("method") == "iir"
     if recursive:
-        parameters["iir_params"] = (parameters["iir_params"] or {}) | {"output": "ba"}
-    if parameters["phase"] in CAUSAL_PHASES:
+        parameters["iir_params"] = (parameters.get("iir_params") or {}) | {"output": "ba"}
+    if parameters.get("phase") in CAUSAL_PHASES:
         # A causal FIR filter has the symmetric taps of the zero-phase one and is applied without
         # compensating their delay.
         parameters["phase"] = "forward" if recursive else "zero"
@@ -166,9 +94,10 @@ def design_filters(
     for low, high in bands:
         try:
             design = create_filter(None, sfreq, low, high, verbose=verbose, **parameters)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, TypeError, ValueError) as error:
             raise ValueError(
-                f"The filter of the band {low:g} to {high:g} Hz at {sfreq:g} Hz cannot be designed: {error}"
+                f"The filter of the band {low:g} to {high:g} Hz at {sfreq:g} Hz cannot be designed from "
+                f"filter_parameters={filter_parameters}: {error}"
             ) from error
         if recursive:
             filters.append((np.asarray(design["b"], dtype=float), np.asarray(design["a"], dtype=float)))
@@ -180,90 +109,36 @@ def design_filters(
 def stack_taps(
     taps: Sequence[Float[Tensor, " _"]], starts: Sequence[int]
 ) -> tuple[Float[Tensor, "n_bands n_taps_padded"], int]:
-    """Pad filters with zeros to one length, so that the taps at `starts` come to stand at one index.
-
-    Parameters
-    ----------
-    taps : list of torch.Tensor, shape (n_taps,) each
-        Taps of every band; their numbers may differ.
-    starts : list of int
-        Index of the tap that a filter applies to the present sample: 0 for a causal filter.
-
-    Returns
-    -------
-    table : torch.Tensor, shape (n_bands, n_taps_padded)
-        The padded filters.
-    start : int
-        Where the taps at `starts` stand now.
-    """
+    """Pad filters with zeros, so that the taps that meet the present sample, at `starts`, share one index."""
     start = max(starts)
     length = max(start - s + len(t) for t, s in zip(taps, starts, strict=True))
     rows = [F.pad(t, (start - s, length - len(t) - start + s)) for t, s in zip(taps, starts, strict=True)]
     return torch.stack(rows), start
 
 
-def impulse_response(
-    b: Float[Tensor, "n_bands n_taps"], a: Float[Tensor, "n_bands n_taps"], n_times: int
+def impulse_responses(
+    filters: Sequence[tuple[np.ndarray, np.ndarray]], n_times: int
 ) -> Float[Tensor, "n_bands {n_times}"]:
-    """Compute what filters answer to a single 1 in `n_times` samples.
+    """Compute, in float64, what recursive filters answer to a single 1 in `n_times` samples.
 
-    Convolving a window with its first `n_times` samples is exactly the recursion that starts from rest.
-
-    Parameters
-    ----------
-    b, a : torch.Tensor, shape (n_bands, n_taps)
-        Numerators and denominators.
-    n_times : int
-        Samples of the response.
-
-    Returns
-    -------
-    responses : torch.Tensor, shape (n_bands, n_times), float64
-        Impulse responses, without a unit.
+    Convolving a window with it is exactly the recursion that starts from rest.
     """
-    # Narrow bands have poles close to the unit circle, where float32 loses the recursion.
-    b, a = b.double(), a.double()
-    n_taps = a.shape[-1]
-    # The difference equations of a block of samples are a triangular system, which only looks back on
-    # the block before. Powers of the recursion's state matrix would lose every digit.
-    size = max(n_taps, 128)
-    n_blocks = -(-n_times // size)
-    lags = torch.arange(size, device=a.device)[:, None] - torch.arange(-size, size, device=a.device)
-    lagged = F.pad(a, (0, 2 * size - n_taps))[:, lags.clamp(min=0)]  # (n_bands, size, 2 * size)
-    before, within = (lagged * (lags >= 0)).chunk(2, dim=-1)  # (n_bands, size, size) each
-    inputs = F.pad(b, (0, n_blocks * size - n_taps))  # (n_bands, n_blocks * size)
-    block = torch.zeros_like(before[..., :1])  # (n_bands, size, 1)
-    blocks = []
-    for x in inputs.unsqueeze(-1).split(size, dim=1):  # x: (n_bands, size, 1)
-        block = torch.linalg.solve_triangular(within, x - before @ block, upper=False)
-        blocks.append(block)
-    return torch.cat(blocks, dim=1)[:, :n_times, 0]  # (n_bands, n_times)
+    # As heavy as mne, and as rarely needed.
+    from scipy.signal import lfilter
+
+    impulse = np.eye(1, n_times)[0]
+    return torch.tensor(np.array([lfilter(b, a, impulse) for b, a in filters]))  # (n_bands, n_times)
 
 
 def convolve(
     x: Float[Tensor, "*#batch n_times"], responses: Float[Tensor, "*#batch n_taps"], start: int
 ) -> Float[Tensor, "... n_times"]:
-    """Convolve along time; beyond its ends, a window counts as zero.
-
-    Parameters
-    ----------
-    x : torch.Tensor, shape (..., n_times)
-        Signals in any unit.
-    responses : torch.Tensor, shape (..., n_taps)
-        Impulse responses; axes before the last are broadcast.
-    start : int
-        Sample of the full convolution at which the output starts: the delay that is compensated.
-
-    Returns
-    -------
-    filtered : torch.Tensor, shape (..., n_times)
-        Filtered signals in the unit of `x`, float32 where `x` is of lower precision.
-    """
+    """Convolve along time, from sample `start` on; beyond its ends, a window counts as zero."""
     x, responses = match_precision(x, responses)
     n_times = x.shape[-1]
     n_fft = fft_length(n_times, responses.shape[-1], start)
-    spectrum = torch.fft.rfft(x, n=n_fft) * torch.fft.rfft(responses, n=n_fft)  # (..., n_freqs)
-    return torch.fft.irfft(spectrum, n=n_fft)[..., start : start + n_times]  # (..., n_times)
+    spectrum = rfft(x, n_fft) * rfft(responses, n_fft)  # (..., n_freqs)
+    return irfft(spectrum, n_fft)[..., start : start + n_times]  # (..., n_times)
 
 
 def convolve_and_mix(
@@ -276,37 +151,20 @@ def convolve_and_mix(
 
     Both steps are linear, so at each frequency they are one matrix. That takes `n_chans` transforms
     forward and `n_filters` back, where `convolve` takes another ``n_bands * n_chans``.
-
-    Parameters
-    ----------
-    x : torch.Tensor, shape (batch, n_chans, n_times)
-        EEG windows in any unit.
-    responses : torch.Tensor, shape (n_bands, n_taps)
-        Impulse responses.
-    start : int
-        Sample of the full convolution at which the output starts.
-    weights : torch.Tensor, shape (n_filters, n_bands, n_chans)
-        Weights of the sums.
-
-    Returns
-    -------
-    maps : torch.Tensor, shape (batch, n_filters, n_times)
-        Weighted sums of filtered channels, in the unit of `x` times that of `weights`, float32 where `x` is
-        of lower precision.
     """
     x, responses = match_precision(x, responses)
     batch, _, n_times = x.shape
     n_fft = fft_length(n_times, responses.shape[-1], start)
     # Autocast would round the filters.
     with torch.autocast(x.device.type, enabled=False):
-        matrices = mixing_matrices(torch.fft.rfft(responses, n=n_fft), weights.to(x.dtype))
+        matrices = mixing_matrices(rfft(responses, n_fft), weights.to(x.dtype))
         # matrices: (n_freqs, 2 * n_chans, 2 * n_filters)
         # Both changes of layout are copies of plain matrices: strided products and transforms are slow.
-        x = torch.fft.rfft(x.flatten(0, 1), n=n_fft).T.contiguous()  # (n_freqs, batch * n_chans)
+        x = rfft(x.flatten(0, 1), n_fft).T.contiguous()  # (n_freqs, batch * n_chans)
         x = torch.view_as_real(x).flatten(1).unflatten(1, (batch, -1))  # (n_freqs, batch, 2 * n_chans)
         maps = (x @ matrices).unflatten(-1, (-1, 2))  # (n_freqs, batch, n_filters, 2)
     maps = torch.view_as_complex(maps).flatten(1).T.contiguous()  # (batch * n_filters, n_freqs)
-    maps = torch.fft.irfft(maps, n=n_fft)[:, start : start + n_times]  # (batch * n_filters, n_times)
+    maps = irfft(maps, n_fft)[:, start : start + n_times]  # (batch * n_filters, n_times)
     return maps.unflatten(0, (batch, -1))  # (batch, n_filters, n_times)
 
 

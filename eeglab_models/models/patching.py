@@ -16,7 +16,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eeglab_models.models.fourier import at_least_single
+from eeglab_models.models.fourier import at_least_single, rfft
+
+__all__ = ["amplitude_spectrum", "cut_patches"]
 
 
 def cut_patches(
@@ -66,21 +68,11 @@ def amplitude_spectrum(patches: Float[Tensor, "*dims patch_size"]) -> Float[Tens
         Absolute value of the discrete Fourier transform divided by `patch_size`, in the unit of the
         patches. Float32 where the patches are of lower precision.
     """
-    return torch.fft.rfft(at_least_single(patches), norm="forward").abs()  # (..., n_freqs)
+    return rfft(at_least_single(patches), norm="forward").abs()  # (..., n_freqs)
 
 
 def warn_about_tail(n_times: int, patch_size: int, fate: str) -> None:
-    """Warn, once and at construction, that the last samples of a window fill no patch.
-
-    Parameters
-    ----------
-    n_times : int
-        Samples of a window.
-    patch_size : int
-        Samples of one patch.
-    fate : str
-        What happens to the window, such as ``"padded with zeros"``.
-    """
+    """Warn, once and at construction, that the last samples of a window fill no patch, and of their fate."""
     n_tail = n_times % patch_size
     if n_tail:
         warnings.warn(

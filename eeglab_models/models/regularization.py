@@ -6,18 +6,9 @@ from torch import Tensor, nn
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: while training, drop a residual branch for whole items of the batch.
+    """Stochastic depth: while training, drop a residual branch for whole items (Huang et al., 2016).
 
     It has no parameters, so it adds no key to any ``state_dict``.
-
-    Parameters
-    ----------
-    drop_prob : float
-        Probability of dropping the branch of one item.
-
-    References
-    ----------
-    Huang et al. (2016), Deep networks with stochastic depth, section 3.
     """
 
     def __init__(self, drop_prob: float = 0.0) -> None:
@@ -36,22 +27,5 @@ class DropPath(nn.Module):
 
 
 def limit_norm(weights: Float[Tensor, "n_outputs ..."], max_norm: float) -> Float[Tensor, "n_outputs ..."]:
-    """Shorten the weights of every output that are longer than allowed; shorter ones stay.
-
-    Parameters
-    ----------
-    weights : torch.Tensor, shape (n_outputs, ...)
-        Weights of a layer, those of one output along the remaining axes. They are not modified.
-    max_norm : float
-        Largest Euclidean norm of one output's weights.
-
-    Returns
-    -------
-    limited : torch.Tensor, shape (n_outputs, ...)
-        The limited weights; gradients flow through the limit.
-
-    References
-    ----------
-    Srivastava et al. (2014), Dropout, Journal of Machine Learning Research, section 5.1.
-    """
+    """Shorten the weights of every output that are longer than allowed (Srivastava et al., 2014)."""
     return weights.renorm(p=2, dim=0, maxnorm=max_norm)
