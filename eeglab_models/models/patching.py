@@ -12,7 +12,6 @@ Shapes use these names throughout:
 
 import warnings
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
