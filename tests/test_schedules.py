@@ -8,6 +8,7 @@ import torch
 
 from eeglab_models.training.schedules import (
     SCHEDULES,
+    check_schedule,
     constant,
     cosine,
     linear,
@@ -95,14 +96,16 @@ def test_plain_values_name_a_schedule():
     ("schedule", "message"),
     [
         ({"schedule": "warm_up_cosine", "peak": 1.0}, "Did you mean 'warmup_cosine'"),
-        ({"peak": 1.0}, "There is no schedule None"),
-        ({"schedule": "linear", "start": 1.0}, "has the arguments start, end, got start"),
-        ({"schedule": "linear", "start": 1.0, "end": 2.0, "peak": 3.0}, "has the arguments start, end"),
-        ({"schedule": "constant", "value": "1"}, "value of the schedule 'constant' should be a number"),
-        ("1e-3", "A schedule is a number or a mapping"),
-        (True, "A schedule is a number or a mapping"),
+        ({"peak": 1.0}, "lr: there is no schedule None"),
+        ({"schedule": ["linear"]}, "there is no schedule"),
+        ({"schedule": "linear", "start": 1.0}, "the schedule 'linear' of lr needs end, got start"),
+        ({"schedule": "linear", "start": 1.0, "end": 2.0, "peak": 3.0}, "has no argument 'peak'"),
+        ({"schedule": "constant", "value": "1"}, "value of the schedule 'constant' of lr should be a number"),
+        ({"schedule": "cosine", "start": 1, "end": 0, "span": 0}, "span .* greater than 0, got 0"),
+        ("1e-3", "lr should be a number, got '1e-3'"),
+        (True, "lr should be a number, got True"),
     ],
 )
 def test_a_wrong_schedule_is_refused(schedule, message):
     with pytest.raises(ValueError, match=message):
-        value_at(schedule, 0, 10)
+        check_schedule("lr", schedule)

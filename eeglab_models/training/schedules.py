@@ -4,13 +4,17 @@ Every schedule is a function of the number of the step, counted from 0, and of t
 memory: training that goes on after an interruption needs no state of it.
 """
 
-import difflib
-import inspect
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Le
+
+from eeglab_models.configs import check_arguments, check_name, check_value
 
 __all__ = ["SCHEDULES", "constant", "cosine", "linear", "one_cycle", "value_at", "warmup_cosine"]
+
+Share = Annotated[float, Ge(0), Le(1)]
 
 
 def constant(step: int, n_steps: int, value: float) -> float:
@@ -49,7 +53,7 @@ def linear(step: int, n_steps: int, start: float, end: float) -> float:
     return start + (end - start) * share_done(step, n_steps - 1)
 
 
-def cosine(step: int, n_steps: int, start: float, end: float, span: float = 1.0) -> float:
+def cosine(step: int, n_steps: int, start: float, end: float, span: Annotated[float, Gt(0)] = 1.0) -> float:
     """Go from one value to another along half a cosine, slowly at both ends.
 
     Parameters
@@ -71,7 +75,7 @@ def cosine(step: int, n_steps: int, start: float, end: float, span: float = 1.0)
 
 
 def warmup_cosine(
-    step: int, n_steps: int, peak: float, end: float = 0.0, start: float = 0.0, share: float = 0.1
+    step: int, n_steps: int, peak: float, end: float = 0.0, start: float = 0.0, share: Share = 0.1
 ) -> float:
     """Rise in a straight line, then fall along half a cosine.
 
@@ -99,7 +103,7 @@ def warmup_cosine(
     return bend(peak, end, share_done(step - n_warm, n_steps - 1 - n_warm))
 
 
-def one_cycle(step: int, n_steps: int, start: float, peak: float, end: float, share: float = 0.2) -> float:
+def one_cycle(step: int, n_steps: int, start: float, peak: float, end: float, share: Share = 0.2) -> float:
     """Go to a peak and on to an end, each along half a cosine.
 
     For the learning rate the peak is its highest value. Published recipes that use torch's ``OneCycleLR``
@@ -133,7 +137,7 @@ SCHEDULES = {function.__name__: function for function in (constant, linear, cosi
 """The schedules by name."""
 
 
-def value_at(schedule: Any, step: int, n_steps: int) -> float:
+def value_at(schedule: float | Mapping[str, Any], step: int, n_steps: int) -> float:
     """Look up the value of a schedule that is written as plain values.
 
     Parameters
@@ -148,37 +152,26 @@ def value_at(schedule: Any, step: int, n_steps: int) -> float:
     -------
     value : float
         Value of the step.
-
-    Raises
-    ------
-    ValueError
-        If there is no such schedule, or if its arguments are not those that it has.
     """
     if not isinstance(schedule, Mapping):
-        if isinstance(schedule, bool) or not isinstance(schedule, int | float):
-            raise ValueError(
-                "A schedule is a number or a mapping such as {schedule: warmup_cosine, peak: 0.001}, got "
-                f"{schedule!r}."
-            )
         return float(schedule)
-    arguments = dict(schedule)
-    name = arguments.pop("schedule", None)
-    if name not in SCHEDULES:
-        near = difflib.get_close_matches(str(name), SCHEDULES, n=1, cutoff=0.0)[0]
-        raise ValueError(
-            f"There is no schedule {name!r}. Did you mean {near!r}? There are: {', '.join(SCHEDULES)}."
-        )
-    known = dict(list(inspect.signature(SCHEDULES[name]).parameters.items())[2:])
-    missing = [key for key, kind in known.items() if kind.default is kind.empty and key not in arguments]
-    if missing or set(arguments) - set(known):
-        raise ValueError(
-            f"The schedule {name!r} has the arguments {', '.join(known)}, got "
-            f"{', '.join(arguments) or 'none'}. Correct or add what differs."
-        )
-    for key, value in arguments.items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"{key} of the schedule {name!r} should be a number, got {value!r}.")
-    return float(SCHEDULES[name](step, n_steps, **arguments))
+    arguments = {name: value for name, value in schedule.items() if name != "schedule"}
+    return float(SCHEDULES[schedule["schedule"]](step, n_steps, **arguments))
+
+
+def check_schedule(name: str, schedule: Any, level: Any = float) -> None:
+    """Refuse what is no schedule, or goes through values that are not of the type `level`."""
+    if not isinstance(schedule, Mapping):
+        check_value(name, schedule, level)
+        return
+    arguments = {key: value for key, value in schedule.items() if key != "schedule"}
+    check_name(schedule.get("schedule"), SCHEDULES, f"{name}: there is no schedule")
+    function = SCHEDULES[schedule["schedule"]]
+    what = f"the schedule {function.__name__!r} of {name}"
+    for key, value in check_arguments(function, arguments, what, ("step", "n_steps")).items():
+        # All others are values that the schedule goes through, and it goes nowhere beyond them.
+        if key not in ("share", "span"):
+            check_value(f"{key} of {what}", value, level)
 
 
 def share_done(step: float, n_steps: float) -> float:

@@ -2,14 +2,26 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from eeglab_models.training.schedules import value_at
+from annotated_types import Ge, Gt, Lt
+
+from eeglab_models.configs import check_arguments
+from eeglab_models.training.schedules import check_schedule
 
 __all__ = ["FREE", "Settings"]
 
-EVERY = ("log_every", "validate_every", "checkpoint_every")
-FREE = (*EVERY, "figure_every", "n_checkpoints", "n_workers", "cpu")
+FREE = (
+    *("log_every", "validate_every", "checkpoint_every", "figure_every"),
+    *("n_checkpoints", "n_workers", "cpu"),
+)
 """Settings that change nothing about the weights, so that training may go on with others."""
+Schedule = Mapping[str, str | float]
+Count = Annotated[int, Ge(1)]
+Positive = Annotated[float, Gt(0)]
+NotNegative = Annotated[float, Ge(0)]
+# A beta of 1 would never forget the first gradient.
+Beta = Annotated[float, Ge(0), Lt(1)]
 
 
 @dataclass(frozen=True)
@@ -55,36 +67,28 @@ class Settings:
         If a number is out of its range, or a schedule is not one.
     """
 
-    n_steps: int
-    batch_size: int
-    lr: float | Mapping[str, str | float] = 1e-3
-    weight_decay: float | Mapping[str, str | float] = 0.05
-    beta1: float | Mapping[str, str | float] = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-    max_grad_norm: float | None = None
-    n_parts: int = 1
-    precision: str = "float32"
-    seed: int = 0
-    n_workers: int = 0
-    log_every: int = 1
-    validate_every: int = 100
-    checkpoint_every: int = 200
-    figure_every: int | None = 200
-    n_checkpoints: int = 2
+    n_steps: Count
+    batch_size: Count
+    lr: Positive | Schedule = 1e-3
+    weight_decay: NotNegative | Schedule = 0.05
+    beta1: Beta | Schedule = 0.9
+    beta2: Beta = 0.999
+    eps: Positive = 1e-8
+    max_grad_norm: Positive | None = None
+    n_parts: Count = 1
+    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: Annotated[int, Ge(0)] = 0
+    n_workers: Annotated[int, Ge(0)] = 0
+    log_every: Count = 1
+    validate_every: Count = 100
+    checkpoint_every: Count = 200
+    figure_every: Count | None = 200
+    n_checkpoints: Count = 2
     cpu: bool = False
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
-        for name in ("n_steps", "batch_size", "n_parts", "n_checkpoints", *EVERY, "figure_every"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}.")
-        for name in ("seed", "n_workers"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}.")
-        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
-            raise ValueError(f"max_grad_norm must be positive or None, got {self.max_grad_norm}.")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"precision must be 'float32' or 'bfloat16', got {self.precision!r}.")
-        for name in ("lr", "weight_decay", "beta1"):
-            value_at(getattr(self, name), 0, self.n_steps)
+        check_arguments(type(self), vars(self), "Settings")
+        # A schedule may start or end at 0.
+        for name, level in {"lr": NotNegative, "weight_decay": NotNegative, "beta1": Beta}.items():
+            check_schedule(f"{name} of Settings", getattr(self, name), level)
