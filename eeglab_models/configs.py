@@ -182,7 +182,7 @@ def check_arguments(
     hints = get_type_hints(annotated, include_extras=True) | dict(kinds or {})
     known = {name: one for name, one in inspect.signature(function).parameters.items() if name not in taken}
     for name in values:
-        check_name(name, known, f"{what} has no argument")
+        check_name(name, known, f"{what} has no")
     missing = [name for name, one in known.items() if one.default is one.empty and name not in values]
     if missing:
         raise ValueError(f"{what} needs {' and '.join(missing)}, got {', '.join(values) or 'nothing'}.")

@@ -152,7 +152,7 @@ def test_arguments_are_those_of_the_function():
         pass
 
     assert check_arguments(train, {"lr": 1}, "'training'", taken=["data"]) == {"lr": 1.0}
-    with pytest.raises(ValueError, match="'training' has no argument 'n_step'. Did you mean 'n_steps'"):
+    with pytest.raises(ValueError, match="'training' has no 'n_step'. Did you mean 'n_steps'"):
         check_arguments(train, {"n_step": 1}, "'training'", taken=["data"])
     with pytest.raises(ValueError, match="'training' needs lr, got n_steps"):
         check_arguments(train, {"n_steps": 1}, "'training'", taken=["data"])

@@ -87,9 +87,25 @@ def test_the_command_goes_on_where_it_was_and_refuses_another_configuration(comm
     assert table.read_text() == before
     assert changed.exit_code == longer.exit_code == 1
     assert (
-        "holds a pretraining with arguments.momentum=[0.9, 1], got [0.8, 1]. Pass the same" in changed.output
+        "holds a pretraining with arguments.momentum=[0.9, 1.0], got [0.8, 1.0]. Pass the same"
+        in changed.output
     )
     assert "training.n_steps=4, got 6" in longer.output
+
+
+def test_what_was_trained_is_written_down_whole_and_a_part_of_it_is_said_to_be_one(command, tmp_path):
+    command(options=["--steps", "2"])
+    record = tmp_path / "out" / "configuration.json"
+    text, written = record.read_text(), record.stat().st_mtime_ns
+    assert command(options=["--steps", "2"]).exit_code == 0
+    assert record.stat().st_mtime_ns == written
+
+    record.write_text(text[:99])
+    result = command(options=["--steps", "2"])
+
+    assert result.exit_code == 1
+    assert "configuration.json is not JSON: Unterminated string" in result.output
+    assert "Correct it, or remove the file." in result.output
 
 
 def test_the_number_of_steps_can_be_given_to_the_command(command, tmp_path):
@@ -167,31 +183,54 @@ def test_toy_encoders_are_small_enough_to_ship(name):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("objective:", "objectiv:", "A configuration has no part 'objectiv'. Did you mean 'objective'"),
+        (
+            "objective:",
+            "objectiv:",
+            "own.yaml: the configuration has no 'objectiv'. Did you mean 'objective'",
+        ),
         ("MaskedAlignment", "MaskAlignment", "no objective 'MaskAlignment'. Did you mean 'MaskedAlignment'"),
-        ("n_visible_channels", "n_visible", "MaskedAlignment has no argument 'n_visible'. Did you mean"),
-        ("embed_dim", "embed_dims", "EEGPT has no argument 'embed_dims'. Did you mean 'embed_dim'"),
-        ("embed_dim: 8", "n_times: 8", "EEGPT has no argument 'n_times'"),
-        ("batch_size", "batchsize", "needs batch_size"),
+        ("n_visible_channels", "n_visible", "MaskedAlignment has no 'n_visible'. Did you mean"),
+        ("embed_dim", "embed_dims", "EEGPT has no 'embed_dims'. Did you mean 'embed_dim'"),
+        ("embed_dim: 8", "n_times: 8", "EEGPT has no 'n_times'"),
+        ("batch_size", "batchsize", "'training' has no 'batchsize'. Did you mean 'batch_size'"),
+        (", batch_size: 4", "", "'training' needs batch_size, got n_steps"),
         ("n_steps: 4", "n_steps: four", "n_steps of 'training' should be a whole number, got 'four'"),
-        ("n_steps: 4, ", "", "either n_steps or n_epochs"),
-        ("n_steps: 4", "n_epochs: -1", "n_epochs should be a positive number, got -1"),
+        ("n_steps: 4, ", "", "'training' needs n_steps or n_epochs, got batch_size"),
+        ("n_steps: 4", "n_epochs: -1", "n_epochs of 'training' should be greater than 0, got -1"),
         ("lr: 1e-3", "lr: fast", "lr of 'training' should be a number or 'name: value' pairs, got 'fast'"),
-        ("lr: 1e-3", "lr: {schedule: cosine}", "The schedule 'cosine' has the arguments start, end, span"),
+        ("lr: 1e-3", "lr: -1e-3", "lr of 'training' should be greater than 0 or"),
+        ("lr: 1e-3", "lr: .nan", "lr of 'training' should be a finite number"),
+        ("cpu: true", "cpu: true, precision: float16", "should be 'float32' or 'bfloat16', got 'float16'"),
+        ("seconds: 2.0", "seconds: -4", "seconds of 'data' should be greater than 0, got -4"),
+        ("lr: 1e-3", "lr: {schedule: cosine}", "the schedule 'cosine' of lr of Settings needs start and end"),
         ("momentum: [0.9, 1]", "momentum: 1.0", "momentum of MaskedAlignment should be a list, got 1.0"),
-        ("momentum: [0.9, 1]", "target: spectrum", "should be 'samples' or 'log-spectrum', got 'spectrum'"),
+        (
+            "momentum: [0.9, 1]",
+            "target: spectrum",
+            "should be 'samples' or 'log-spectrum', got 'spectrum'. Did you mean 'log-spectrum'",
+        ),
         ("momentum: [0.9, 1]", "skip: 1", "skip of MaskedAlignment should be true or false, got 1"),
         ("  seconds: 2.0\n", "", "needs the length of a window"),
-        ("simulated:", "simulation:", "'data' has no argument 'simulation'. Did you mean 'simulated'"),
+        ("simulated:", "simulation:", "'data' has no 'simulation'. Did you mean 'simulated'"),
         (
             "encoder:",
             "tokenizer: x\nencoder:",
             "for CodePrediction only, got 'x' for MaskedAlignment. Remove",
         ),
-        ("data:", "data: 3\nother:", "no part 'other'"),
+        ("data:", "data: 3\nother:", "the configuration has no 'other'"),
+        ("encoder:", "encoder: 3\nother:", "the configuration has no 'other'"),
+        ("encoder: {", "encoder: 3 #{", "encoder of the configuration should be"),
         ("embed_dim: 8", "embed_dim: 8, embed_dim: 9", "'embed_dim' is there twice. Correct the YAML"),
-        ("embed_dim: 8", "embed_dim: !!python/name:os.system", "Correct the YAML there"),
-        ("embed_dim: 8", "patch_module: PatchNorm", "patch_module of EEGPT should be the name of a layer"),
+        (
+            "embed_dim: 8",
+            "embed_dim: !!python/name:os.system",
+            "is not allowed; leave it out. Correct the YAML there",
+        ),
+        (
+            "embed_dim: 8",
+            "patch_module: PatchNorm",
+            "patch_module of EEGPT should be .*'PatchNormEmbed'.* Did you mean 'PatchNormEmbed'",
+        ),
         ("embed_dim: 8", "embed_dim: ReLU", "embed_dim of EEGPT should be a whole number, got 'ReLU'"),
         ("encoder:", "encoder: [1", "line"),
     ],
@@ -212,7 +251,7 @@ def test_layers_go_by_their_names(read):
     [
         ("held_out: 1", "held_out: 2", "has to leave some of the 2 subjects 1, 2, got 2"),
         ("held_out: 1", "held_out: [Jo]", "subjects 1, 2, got Jo"),
-        ("n_runs", "n_rnus", "'simulated' holds arguments of SimulatedMotorImagery: "),
+        ("n_runs", "n_rnus", "'simulated' has no 'n_rnus'. Did you mean 'n_runs'"),
         ("batch_size: 4", "batch_size: 99", "A batch needs 99 windows"),
     ],
 )

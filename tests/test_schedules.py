@@ -99,7 +99,7 @@ def test_plain_values_name_a_schedule():
         ({"peak": 1.0}, "lr: there is no schedule None"),
         ({"schedule": ["linear"]}, "there is no schedule"),
         ({"schedule": "linear", "start": 1.0}, "the schedule 'linear' of lr needs end, got start"),
-        ({"schedule": "linear", "start": 1.0, "end": 2.0, "peak": 3.0}, "has no argument 'peak'"),
+        ({"schedule": "linear", "start": 1.0, "end": 2.0, "peak": 3.0}, "has no 'peak'"),
         ({"schedule": "constant", "value": "1"}, "value of the schedule 'constant' of lr should be a number"),
         ({"schedule": "cosine", "start": 1, "end": 0, "span": 0}, "span .* greater than 0, got 0"),
         ("1e-3", "lr should be a number, got '1e-3'"),

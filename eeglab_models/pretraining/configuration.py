@@ -11,34 +11,41 @@ A configuration has these parts, of which only `encoder` and `tokenizer` may be 
 Numbers of channels and samples, and the rate, come from the data.
 """
 
-import difflib
 import importlib
-import inspect
 import json
-import types
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import pandas as pd
 import torch
 from accelerate import PartialState
+from annotated_types import Gt
 from torch import nn
 
-from eeglab_models.configs import read_yaml
+from eeglab_models.configs import (
+    about,
+    check_arguments,
+    check_name,
+    check_value,
+    nearest,
+    read_json,
+    read_yaml,
+)
+from eeglab_models.files import write_json
 from eeglab_models.models.base import SIGNAL_ARGUMENTS, EEGModel
 from eeglab_models.pretraining.corpus.data import Data
 from eeglab_models.training.settings import FREE, Settings
 
-__all__ = ["OBJECTIVES", "Configuration", "ready_configurations", "read_configuration"]
+__all__ = ["Configuration", "ready_configurations", "read_configuration"]
 
 OBJECTIVES = {
-    "TFDualTokenizer": ("tokenizer", "codebrain", "CodeBrain"),
-    "CodePrediction": ("code_prediction", "codebrain", "CodeBrain"),
-    "MaskedAlignment": ("alignment", "eegpt", "EEGPT"),
-    "SelfDistillation": ("self_distillation", "eegdino", "EEGDINO"),
+    "TFDualTokenizer": ("codebrain.tokenizer", "codebrain", "CodeBrain"),
+    "CodePrediction": ("codebrain.code_prediction", "codebrain", "CodeBrain"),
+    "MaskedAlignment": ("eegpt.alignment", "eegpt", "EEGPT"),
+    "SelfDistillation": ("eegdino.self_distillation", "eegdino", "EEGDINO"),
 }
 """The only classes that a configuration can name: where they are, and which encoder they train."""
 # Encoders without a head, as far as they can be built without one.
@@ -47,10 +54,8 @@ ENCODERS = {
     "EEGPT": {"return_encoder_output": True, "chan_proj_type": "none", "patch_stride": None},
     "EEGDINO": {"return_encoder_output": True},
 }
-PARTS = ("objective", "encoder", "tokenizer", "data", "training")
 READY = Path(__file__).with_name("configs")
 RECORD = "configuration.json"
-KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", NoneType: "null"}
 
 
 @dataclass(frozen=True)
@@ -210,9 +215,11 @@ class Configuration:
         own = json.loads(json.dumps(asdict(self)))
         path = folder / RECORD
         if path.is_file():
-            compare(json.loads(path.read_text(encoding="utf-8")), own, folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(own, indent=2), encoding="utf-8")
+            before = read_json(path)
+            compare(before, own, folder)
+            if before == own:
+                return
+        write_json(path, own)
 
 
 def ready_configurations() -> list[str]:
@@ -249,44 +256,53 @@ def read_configuration(source: str | Path) -> Configuration:
     """
     path = find(source)
     content = read_yaml(path)
-    check_names(content, PARTS, "A configuration has no part")
-    for part in ("objective", "data", "training"):
-        if not isinstance(content.get(part), dict):
-            raise ValueError(f"{path} needs a part '{part}' that holds 'name: value' pairs. Add it.")
-    given = dict(content["objective"])
-    name = given.pop("name", None)
-    check_names([name], OBJECTIVES, "There is no objective")
-    objective, model = find_classes(name)
-    arguments = read_arguments(objective, given, ("encoder", "tokenizer", "n_chans", "n_times"), name)
-    if name == "TFDualTokenizer" and content.get("encoder"):
+    with about(path):
+        return configure(path.stem, **check_arguments(configure, content, "the configuration", ["name"]))
+
+
+def configure(
+    name: str,
+    objective: dict[str, Any],
+    data: dict[str, Any],
+    training: dict[str, Any],
+    encoder: dict[str, Any] | None = None,
+    tokenizer: str | None = None,
+) -> Configuration:
+    """Check the parts of a configuration by what they are arguments of."""
+    kind = objective.pop("name", None)
+    check_name(kind, OBJECTIVES, "There is no objective")
+    cls, model = find_classes(kind)
+    if kind == "TFDualTokenizer" and encoder:
         raise ValueError("TFDualTokenizer has an encoder of its own. Put its sizes into 'objective'.")
-    taken = (*SIGNAL_ARGUMENTS, *ENCODERS[model.__name__])
-    encoder = read_arguments(model, content.get("encoder") or {}, taken, model.__name__)
-    tokenizer = content.get("tokenizer")
-    if isinstance(tokenizer, str) is not (name == "CodePrediction"):
+    if (tokenizer is not None) is not (kind == "CodePrediction"):
         raise ValueError(
             "'tokenizer' names the folder of a trained tokenizer, for CodePrediction only, got "
-            f"{tokenizer!r} for {name}. {'Remove' if tokenizer else 'Add'} it."
+            f"{tokenizer!r} for {kind}. {'Remove' if tokenizer else 'Add'} it."
         )
-    data = Data(**read_arguments(Data, content["data"], (), "'data'"))
-    training = read_training(content["training"])
-    return Configuration(path.stem, name, arguments, encoder, tokenizer, data, training)
+    taken = (*SIGNAL_ARGUMENTS, *ENCODERS[model.__name__])
+    return Configuration(
+        name,
+        kind,
+        check_arguments(cls, objective, kind, ("encoder", "tokenizer", "n_chans", "n_times")),
+        check_arguments(model, encoder or {}, model.__name__, taken, layer_names(model)),
+        tokenizer,
+        Data(**check_arguments(Data, data, "'data'")),
+        read_training(training),
+    )
 
 
-def read_training(given: Mapping[str, Any]) -> dict[str, Any]:
+def read_training(given: dict[str, Any]) -> dict[str, Any]:
     """Check the arguments of `Settings`, of which n_epochs may replace n_steps."""
-    given = dict(given)
     n_epochs = given.pop("n_epochs", None)
-    if (n_epochs is None) is ("n_steps" not in given) or "batch_size" not in given:
-        raise ValueError("'training' needs batch_size, and either n_steps or n_epochs. Add what is missing.")
-    training = read_arguments(Settings, given, (), "'training'")
+    if (n_epochs is None) is ("n_steps" not in given):
+        raise ValueError(f"'training' needs n_steps or n_epochs, got {', '.join(given)}. Give one of them.")
     # What is wrong with a number is said now, not after the windows are prepared.
-    Settings(**{"n_steps": 1} | training)
+    training = check_arguments(Settings, {"n_steps": 1} | given, "'training'")
+    Settings(**training)
     if n_epochs is None:
         return training
-    if not is_number(n_epochs) or n_epochs <= 0:
-        raise ValueError(f"n_epochs should be a positive number, got {n_epochs!r}.")
-    return training | {"n_epochs": n_epochs}
+    del training["n_steps"]
+    return training | {"n_epochs": check_value("n_epochs of 'training'", n_epochs, Annotated[float, Gt(0)])}
 
 
 def find(source: str | Path) -> Path:
@@ -297,8 +313,8 @@ def find(source: str | Path) -> Path:
     if (READY / f"{source}.yaml").is_file():
         return READY / f"{source}.yaml"
     known = [*ready_configurations(), *(str(other) for other in path.parent.glob("*.yaml"))]
-    near = difflib.get_close_matches(str(source), known, n=1)
-    hint = f"Did you mean {near[0]}?" if near else f"Those that come along are {', '.join(known)}."
+    near = nearest(str(source), known, cutoff=0.6)
+    hint = f"Did you mean {near}?" if near else f"Those that come along are {', '.join(known)}."
     raise FileNotFoundError(f"There is no configuration {source}. {hint}")
 
 
@@ -314,6 +330,14 @@ def layers_of(model: type[EEGModel]) -> dict[str, type[nn.Module]]:
     return {layer.__name__: layer for layer in model.layer_classes.values()}
 
 
+def layer_names(model: type[EEGModel]) -> dict[str, Any]:
+    """Types, in a file, of the arguments that take a class of layers: names of those that there are."""
+    hints = {name: (hint, *get_args(hint)) for name, hint in get_type_hints(model.__init__).items()}
+    names = Literal[*sorted(layers_of(model))]
+    found = {name: kinds for name, kinds in hints.items() if type[nn.Module] in kinds}
+    return {name: names | None if NoneType in kinds else names for name, kinds in found.items()}
+
+
 def name_layers(model: type[EEGModel], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Replace the names of layers by their classes."""
     layers = layers_of(model)
@@ -321,69 +345,6 @@ def name_layers(model: type[EEGModel], arguments: Mapping[str, Any]) -> dict[str
         name: layers.get(value, value) if isinstance(value, str) else value
         for name, value in arguments.items()
     }
-
-
-def check_names(names: Collection[Any], known: Collection[str], what: str) -> None:
-    """Refuse an unknown word and say the nearest known one."""
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)[0]
-            raise ValueError(f"{what} {name!r}. Did you mean {near!r}? There are: {', '.join(known)}.")
-
-
-def read_arguments(cls: Any, values: Any, taken: Collection[str], what: str) -> dict[str, Any]:
-    """Check names and types of the arguments of a class, without those that are set elsewhere."""
-    if not isinstance(values, dict):
-        raise ValueError(f"The arguments of {what} should be 'name: value' pairs, got {values!r}.")
-    kinds = get_type_hints(cls.__init__)
-    known = [name for name in inspect.signature(cls).parameters if name not in taken]
-    check_names(values, known, f"{what} has no argument")
-    layers = layers_of(cls) if issubclass(cls, EEGModel) else {}
-    return {name: coerce(f"{name} of {what}", value, kinds[name], layers) for name, value in values.items()}
-
-
-def coerce(name: str, value: Any, kind: Any, layers: Collection[str]) -> Any:
-    """Bring a value to an annotated type where nothing is lost by it; lists become tuples."""
-    kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
-    value = to_tuple(value)
-    if type(value) is int and float in kinds and int not in kinds:
-        return float(value)
-    if not any(fits(value, one, layers) for one in kinds):
-        expected = " or ".join(describe(one, layers) for one in kinds)
-        raise ValueError(f"{name} should be {expected}, got {value!r}.")
-    return value
-
-
-def fits(value: Any, kind: Any, layers: Collection[str]) -> bool:
-    """Tell whether a value of a file is of an annotated type; classes go by their names."""
-    if get_origin(kind) is Literal:
-        return value in get_args(kind)
-    if get_origin(kind) is type:
-        return isinstance(value, str) and value in layers
-    if type(value) in KINDS:
-        return type(value) is kind
-    return isinstance(value, get_origin(kind) or kind)
-
-
-def describe(kind: Any, layers: Collection[str]) -> str:
-    """Name an annotated type in words."""
-    if get_origin(kind) is Literal:
-        return " or ".join(map(repr, get_args(kind)))
-    if get_origin(kind) is type:
-        return f"the name of a layer ({', '.join(sorted(layers))})"
-    return KINDS.get(
-        kind, "a list" if issubclass(get_origin(kind) or kind, Sequence) else "'name: value' pairs"
-    )
-
-
-def to_tuple(value: Any) -> Any:
-    """Turn lists into tuples, inside too."""
-    return tuple(map(to_tuple, value)) if isinstance(value, list) else value
-
-
-def is_number(value: Any) -> bool:
-    """Tell numbers from everything else, true and false included."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def compare(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path, where: str = "") -> None:

@@ -4,14 +4,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from accelerate import PartialState
+from annotated_types import Ge, Gt
 from jaxtyping import Float
 from torch import Tensor
 
+from eeglab_models.configs import check_arguments
 from eeglab_models.models.base import EEGModel
 from eeglab_models.signals.electrodes import electrode_name
 from eeglab_models.signals.preparation import prepare
@@ -35,7 +37,7 @@ class Data:
     channels : tuple of str or None
         Channels in their order. None means those of the simulation or of the corpus, or else those of the
         encoder's contract.
-    held_out : int or tuple of str
+    held_out : int, or tuple of str or int
         Subjects of every source whose windows are held out: so many, the last in their order, or their names.
     simulated : mapping or None
         Arguments of `SimulatedMotorImagery`, of which consecutive windows are taken.
@@ -50,9 +52,9 @@ class Data:
         If there is no source, or no length.
     """
 
-    seconds: float | None = None
+    seconds: Annotated[float, Gt(0)] | None = None
     channels: tuple[str, ...] | None = None
-    held_out: int | tuple[str, ...] = 0
+    held_out: Annotated[int, Ge(0)] | tuple[int | str, ...] = 0
     simulated: Mapping[str, Any] | None = None
     recordings: Mapping[str, Any] | None = None
     corpus: str | None = None
@@ -122,10 +124,7 @@ class Data:
         """
         from eeglab_models.signals.simulation import SimulatedMotorImagery
 
-        try:
-            return SimulatedMotorImagery(**self.simulated)
-        except TypeError as error:
-            raise ValueError(f"'simulated' holds arguments of SimulatedMotorImagery: {error}.") from error
+        return SimulatedMotorImagery(**check_arguments(SimulatedMotorImagery, self.simulated, "'simulated'"))
 
     def load(self, model: type[EEGModel], folder: Path) -> tuple[Any, Any]:
         """Prepare the windows of all sources for a model.
