@@ -7,11 +7,11 @@ from torch import nn
 from eeglab_models.models.codebrain import CodeBrain
 from eeglab_models.models.eegdino import EEGDINO
 from eeglab_models.models.eegpt import EEGPT
-from eeglab_models.pretraining.averages import follow
 from eeglab_models.pretraining.codebrain.code_prediction import CodePrediction
 from eeglab_models.pretraining.codebrain.tokenizer import TFDualTokenizer
 from eeglab_models.pretraining.eegdino.self_distillation import SelfDistillation
 from eeglab_models.pretraining.eegpt.alignment import MaskedAlignment
+from eeglab_models.pretraining.objective import follow
 from eeglab_models.training.processes import mean_over_processes
 
 # Without dropout, which every process draws for itself.

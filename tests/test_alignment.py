@@ -506,27 +506,6 @@ def test_published_names():
     assert tuple(objective.reconstructor.reconstructor_proj.weight.shape) == (64, 512)
 
 
-def test_published_checkpoints_continue(objective, windows, mask):
-    parts = {
-        "encoder": objective.student,
-        "target_encoder": objective.encoder.target_encoder,
-        "predictor": objective.predictor,
-        "reconstructor": objective.reconstructor,
-    }
-    published = {
-        f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()
-    }
-    other = build()
-    other.load_published(published)
-
-    assert other(windows, mask)["loss"] == objective(windows, mask)["loss"]
-
-
-def test_published_checkpoints_must_be_complete(objective):
-    with pytest.raises(RuntimeError, match="summary_token"):
-        objective.load_published({})
-
-
 # Rotary positions.
 
 

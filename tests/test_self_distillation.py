@@ -8,7 +8,7 @@ import torch
 
 from eeglab_models import EEGDINO
 from eeglab_models.pretraining.eegdino.assignments import Centre, cross_entropies, measure_crowding, watch
-from eeglab_models.pretraining.eegdino.self_distillation import SelfDistillation
+from eeglab_models.pretraining.eegdino.self_distillation import SelfDistillation, cut_views
 from eeglab_models.pretraining.eegdino.views import cut_crop, draw_hidden, hide_patches
 
 N_CHANS, N_PATCHES, PATCH_SIZE = 5, 6, 20
@@ -67,7 +67,7 @@ def test_views_have_their_share_of_channels_and_seconds(seconds, n_global_patche
     assert drawn["global_channels"].shape == (1, 2, 14)
     assert drawn["local_channels"].shape == (1, 8, 5)
     assert drawn["mask"].shape == (3, 2, 14, n_global_patches)
-    local, _ = objective.cut_views(torch.zeros(3, 19, seconds * PATCH_SIZE), drawn, "local")[0]
+    local, _ = cut_views(objective, torch.zeros(3, 19, seconds * PATCH_SIZE), drawn, "local")[0]
     assert local.shape == (3, 5, n_local_patches * PATCH_SIZE)
 
 
@@ -293,7 +293,7 @@ def test_channels_keep_their_slots(windows):
     drawn = objective.draw(windows)
 
     for (_, ids), channels in zip(
-        objective.cut_views(windows, drawn, "local"), drawn["local_channels"][0], strict=True
+        cut_views(objective, windows, drawn, "local"), drawn["local_channels"][0], strict=True
     ):
         assert ids.tolist() == [slots[channel] for channel in channels]
 
@@ -372,7 +372,7 @@ def test_the_temperature_of_the_teacher_grows_and_stays(progress, temperature):
 def test_the_teacher_drops_nothing_while_the_student_does(windows):
     objective = make_objective(make_encoder(drop_prob=0.5)).train()
     drawn = objective.draw(windows)
-    views = objective.cut_views(windows, drawn, "global")
+    views = cut_views(objective, windows, drawn, "global")
 
     assert torch.equal(objective.teacher(views)[0], objective.teacher(views)[0])
     assert not torch.equal(objective.student(views)[0], objective.student(views)[0])
@@ -416,6 +416,14 @@ def test_the_centre_moves_to_the_mean_of_all_parts_of_a_step():
     torch.testing.assert_close(centre.mean, torch.tensor([0.2, 0.1]))
     centre.move()
     torch.testing.assert_close(centre.mean, torch.tensor([0.2, 0.1]))
+
+
+def test_a_step_that_was_not_finished_leaves_nothing_behind():
+    centre = Centre(2, momentum=0.9)
+    centre.see(torch.tensor([[[1.0, 0.0]]]))
+    centre.train().move()
+
+    assert not centre.mean.any()
 
 
 def test_the_centre_is_that_of_the_teachers_scores(windows):

@@ -1,4 +1,4 @@
-"""What the loop asks of an objective: the promise that all three of them keep."""
+"""What the loop asks of an objective, the promise that all keep, and the average that teachers are."""
 
 from typing import Protocol, runtime_checkable
 
@@ -83,3 +83,11 @@ class Objective(Protocol):
             Under names of `forward`, for those losses whose value does not depend on the data.
         """
         ...
+
+
+@torch.no_grad()
+def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
+    """Move a teacher by 1 - momentum towards its student: Grill et al. (2020), BYOL, equation 1."""
+    # torch's AveragedModel has a fixed momentum, and names of its own for all parameters.
+    for kept, new in zip(teacher.parameters(), student.parameters(), strict=True):
+        kept.lerp_(new.to(kept.dtype), 1.0 - momentum)

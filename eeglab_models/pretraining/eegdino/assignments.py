@@ -1,5 +1,7 @@
-"""Assigning EEG to learned prototypes: the head that scores, the centre, the loss, and what to watch.
+"""Assigning EEG to learned prototypes: heads that score, the centre, the loss, and what to watch.
 
+Source: Caron et al. (2021), Emerging properties in self-supervised vision transformers, ICCV, section 3.1 and
+appendix C; Sablayrolles et al. (2019), Spreading vectors for similarity search, ICLR, equation 2: KoLeo.
 Shapes use these names throughout:
 
     n_targets     views of the same items that the teacher has
@@ -8,46 +10,26 @@ Shapes use these names throughout:
     n_prototypes  K, the kinds of items that a head tells apart
 """
 
+import copy
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from eeglab_models.models.eegdino import EEGDINO
+from eeglab_models.pretraining.eegdino.views import View
 from eeglab_models.training.processes import gather_rows, mean_over_processes, sum_over_processes
-
-__all__ = [
-    "Centre",
-    "Guesses",
-    "ProjectionHead",
-    "Targets",
-    "cross_entropies",
-    "measure_crowding",
-    "watch",
-]
 
 # For every item in every view of the teacher, or of the student: a number for each prototype.
 Targets = Float[Tensor, "n_targets n_items n_prototypes"]
-"""Of the teacher, for every view and every item, windows or patches: a number for each prototype."""
 Guesses = Float[Tensor, "n_guesses n_items n_prototypes"]
-"""Of the student, for every view and every item, windows or patches: a number for each prototype."""
 
 
 class ProjectionHead(nn.Module):
-    """Say how well tokens fit each prototype: a network of three layers, then cosines.
-
-    Parameters
-    ----------
-    embed_dim, hidden_dim, bottleneck_dim : int
-        Width of a token, of the hidden layers and of the space of the prototypes.
-    n_prototypes : int
-        Number of prototypes.
-
-    References
-    ----------
-    Caron et al. (2021), Emerging properties in self-supervised vision transformers, ICCV, appendix C.
-    """
+    """Say how well tokens fit each prototype: a network of three layers, then cosines."""
 
     def __init__(self, embed_dim: int, hidden_dim: int, bottleneck_dim: int, n_prototypes: int) -> None:
         super().__init__()
@@ -64,18 +46,7 @@ class ProjectionHead(nn.Module):
         self.prototypes = nn.Parameter(torch.randn(n_prototypes, bottleneck_dim) * bottleneck_dim**-0.5)
 
     def forward(self, tokens: Float[Tensor, "... embed_dim"]) -> Float[Tensor, "... n_prototypes"]:
-        """Score tokens against the prototypes, between -1 and 1.
-
-        Parameters
-        ----------
-        tokens : torch.Tensor, shape (..., embed_dim)
-            Tokens of the encoder.
-
-        Returns
-        -------
-        scores : torch.Tensor, shape (..., n_prototypes)
-            Cosines of a token's direction and each prototype's.
-        """
+        """Score tokens against the prototypes, between -1 and 1."""
         directions = self.mlp(tokens)  # (..., bottleneck_dim)
         # Low temperatures would magnify the rounding of half precision.
         with torch.autocast(tokens.device.type, enabled=False):
@@ -83,38 +54,56 @@ class ProjectionHead(nn.Module):
             return directions @ F.normalize(self.prototypes, dim=-1).T  # (..., n_prototypes)
 
 
+class Branch(nn.Module):
+    """Student or teacher: an encoder, a head for windows and one for patches."""
+
+    def __init__(self, encoder: EEGDINO, hidden_dim: int, bottleneck_dim: int, n_prototypes: int) -> None:
+        super().__init__()
+        self.encoder = copy.deepcopy(encoder)
+        # The classifier takes no part, and several processes wait for gradients of all that could have some.
+        self.encoder.final_layer.requires_grad_(False)
+        self.signal_head = ProjectionHead(encoder.emb_dim, hidden_dim, bottleneck_dim, n_prototypes)
+        self.patch_head = ProjectionHead(encoder.emb_dim, hidden_dim, bottleneck_dim, n_prototypes)
+
+    def forward(
+        self, views: Sequence[View]
+    ) -> tuple[
+        Float[Tensor, "n_views batch embed_dim"],
+        Float[Tensor, "n_views batch n_view_chans n_patches embed_dim"],
+    ]:
+        """Describe views of one kind: a summary token each, and all patch tokens."""
+        features = [self.encoder(x, return_features=True, channel_ids=slots) for x, slots in views]
+        summaries = torch.stack([feature["cls_token"] for feature in features])
+        tokens = torch.stack([feature["features"] for feature in features])
+        n_view_chans = views[0][0].shape[1]
+        return summaries, tokens.unflatten(2, (n_view_chans, -1))
+
+
 class Centre(nn.Module):
-    """The running mean of scores, over all processes and all parts of a step.
+    """The running mean of scores, over all processes and all parts of a step."""
 
-    Parameters
-    ----------
-    n_prototypes : int
-        Number of prototypes.
-    momentum : float
-        Share of the mean that stays when it moves.
-
-    References
-    ----------
-    Caron et al. (2021), Emerging properties in self-supervised vision transformers, ICCV, section 3.1:
-    centring.
-    """
-
-    def __init__(self, n_prototypes: int, momentum: float) -> None:
+    def __init__(self, n_prototypes: int, momentum: float, moves: bool = True) -> None:
         super().__init__()
         self.momentum = momentum
+        self.moves = moves
         self.register_buffer("mean", torch.zeros(n_prototypes))
         # No buffer: processes would copy it from each other in the middle of a step.
         self.total: Tensor | None = None
 
+    def train(self, mode: bool = True) -> "Centre":
+        """Switch between training and evaluation, and forget what a step that was not finished has seen."""
+        self.total = None
+        return super().train(mode)
+
+    def forward(self, scores: Targets) -> Targets:
+        """Subtract the mean from scores; in training, take note of them."""
+        if self.training and self.moves:
+            self.see(scores)
+        return scores - self.mean
+
     @torch.no_grad()
     def see(self, scores: Targets) -> None:
-        """Add scores to those seen since the mean moved.
-
-        Parameters
-        ----------
-        scores : torch.Tensor, shape (n_targets, n_items, n_prototypes)
-            Scores of the teacher.
-        """
+        """Add scores of the teacher to those seen since the mean moved."""
         n_rows = scores.new_tensor([scores.shape[0] * scores.shape[1]])
         total = torch.cat([scores.sum(dim=(0, 1)), n_rows])  # (n_prototypes + 1,)
         self.total = total if self.total is None else self.total + total
@@ -128,25 +117,13 @@ class Centre(nn.Module):
             self.total = None
 
 
+def guess(scores: Guesses, temperature: float) -> Guesses:
+    """Turn the student's scores into log-probabilities."""
+    return (scores / temperature).log_softmax(dim=-1)
+
+
 def cross_entropies(targets: Targets, guesses: Guesses) -> Float[Tensor, "n_targets n_guesses"]:
-    """Compare every view of the teacher with every view of the student.
-
-    Parameters
-    ----------
-    targets : torch.Tensor, shape (n_targets, n_items, n_prototypes)
-        Probabilities.
-    guesses : torch.Tensor, shape (n_guesses, n_items, n_prototypes)
-        Logarithms of probabilities.
-
-    Returns
-    -------
-    losses : torch.Tensor, shape (n_targets, n_guesses)
-        Cross-entropy in nats, the mean over the items; 0 without any.
-
-    References
-    ----------
-    Caron et al. (2021), Emerging properties in self-supervised vision transformers, ICCV, section 3.1.
-    """
+    """Compare probabilities of every view of the teacher with the log-probabilities of every guess."""
     # Processes with more items than others count for more.
     n_items = mean_over_processes(targets.new_tensor(float(targets.shape[1])))
     # Autocast would multiply in half precision.
@@ -155,22 +132,7 @@ def cross_entropies(targets: Targets, guesses: Guesses) -> Float[Tensor, "n_targ
 
 
 def measure_crowding(summaries: Float[Tensor, "n_views batch embed_dim"]) -> Float[Tensor, ""]:
-    """Measure how close summaries are to the nearest other one of the same view, on the unit sphere.
-
-    Parameters
-    ----------
-    summaries : torch.Tensor, shape (n_views, batch, embed_dim)
-        One vector per view and window.
-
-    Returns
-    -------
-    crowding : torch.Tensor, shape ()
-        Mean negative logarithm of the distance.
-
-    References
-    ----------
-    Sablayrolles et al. (2019), Spreading vectors for similarity search, ICLR, equation 2 (KoLeo).
-    """
+    """Measure how close summaries are to the nearest other one of the same view, on the unit sphere."""
     crowding = []
     for view in F.normalize(summaries.float(), dim=-1):
         rows = gather_rows(view)  # (n_windows, embed_dim)
@@ -184,19 +146,8 @@ def measure_crowding(summaries: Float[Tensor, "n_views batch embed_dim"]) -> Flo
 def watch(targets: Targets, scores: Guesses) -> dict[str, Float[Tensor, ""]]:
     """Describe how far teacher and student tell the items of a view apart, over all processes.
 
-    Parameters
-    ----------
-    targets : torch.Tensor, shape (n_targets, n_items, n_prototypes)
-        Probabilities of the teacher.
-    scores : torch.Tensor, shape (n_guesses, n_items, n_prototypes)
-        Scores of the student.
-
-    Returns
-    -------
-    monitors : dict of torch.Tensor
-        Means over views. ``"entropy"`` of the assignment of one item and ``"mean_entropy"`` of the mean
-        assignment, as shares of ln K; ``"top_share"`` of items whose prototype is the most frequent one;
-        ``"spread"``, the standard deviation of a score over the items.
+    Means over views: entropies of one assignment and of the mean one, as shares of ln K; the share of the
+    most frequent prototype; the standard deviation of a score of the student over the items.
     """
     n_prototypes = targets.shape[-1]
     parts = [

@@ -15,31 +15,37 @@ MICCAI, section 2. Shapes use these names throughout:
 import copy
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from eeglab_models.models.channels import ChannelIds, read_channel_ids
 from eeglab_models.models.eegdino import EEGDINO
-from eeglab_models.pretraining.averages import follow
 from eeglab_models.pretraining.eegdino.assignments import (
+    Branch,
     Centre,
     Guesses,
-    ProjectionHead,
     Targets,
     cross_entropies,
+    guess,
     measure_crowding,
     watch,
 )
-from eeglab_models.pretraining.eegdino.views import cut_crop, draw_crops, draw_hidden, hide_patches
+from eeglab_models.pretraining.eegdino.views import (
+    View,
+    cut_crop,
+    draw_crops,
+    draw_hidden,
+    hide_patches,
+    pair_patches,
+)
+from eeglab_models.pretraining.objective import follow
 
 __all__ = ["SelfDistillation"]
 
 ALIGNMENTS = ("same crop", "position")
-# A part of every window, and the channel slot of each of its rows.
-View = tuple[Float[Tensor, "batch n_view_chans n_view_times"], Int[Tensor, " n_view_chans"]]
 
 
 class SelfDistillation(nn.Module):
@@ -93,12 +99,6 @@ class SelfDistillation(nn.Module):
         Slot of every channel of the windows in the encoder's channel embedding; None means the first ones
         in order.
 
-    Attributes
-    ----------
-    published : dict
-        Numbers for training at the published size. The paper's own are not known; a re-implementation and
-        DINOv2 give these.
-
     Raises
     ------
     ValueError
@@ -120,22 +120,6 @@ class SelfDistillation(nn.Module):
     Zhou et al. (2022), iBOT: image BERT pre-training with online tokenizer, ICLR, equation 2.
     Sablayrolles et al. (2019), Spreading vectors for similarity search, ICLR, equation 2 (KoLeo).
     """
-
-    published: ClassVar[dict[str, Any]] = {
-        "epochs": 100,
-        "batch_size": 256,
-        "schedule": "warm-up and cosine",
-        "learning_rates": (0.0, 1e-4, 1e-6),
-        "warmup_share": 0.1,
-        "weight_decay": (0.04, 0.4),
-        "beta1": 0.9,
-        "beta2": 0.999,
-        "clip_norm": 3.0,
-        "momentum": (0.996, 1.0),
-        "hidden_dim": 2048,
-        "bottleneck_dim": 256,
-        "n_prototypes": 4096,
-    }
 
     def __init__(
         self,
@@ -173,7 +157,6 @@ class SelfDistillation(nn.Module):
         self.student_temperature = student_temperature
         self.teacher_temperature = tuple(teacher_temperature)
         self.teacher_warmup = teacher_warmup
-        self.centring = centring
         self.momentum = tuple(momentum)
         self.patch_alignment = patch_alignment
         self.signal_weight = signal_weight
@@ -187,8 +170,8 @@ class SelfDistillation(nn.Module):
 
         self.student = Branch(encoder, hidden_dim, bottleneck_dim, n_prototypes)
         self.teacher = copy.deepcopy(self.student).requires_grad_(False).eval()
-        self.signal_centre = Centre(n_prototypes, centre_momentum)
-        self.patch_centre = Centre(n_prototypes, centre_momentum)
+        self.signal_centre = Centre(n_prototypes, centre_momentum, centring)
+        self.patch_centre = Centre(n_prototypes, centre_momentum, centring)
         self.register_buffer("temperature", torch.tensor(float(self.teacher_temperature[0])))
 
     @property
@@ -259,7 +242,7 @@ class SelfDistillation(nn.Module):
         ValueError
             If the channels are not those of `channel_ids`, or if a window is shorter than a patch.
         """
-        n_chans, n_patches = self.count_rows(windows)
+        n_chans, n_patches = count_rows(self, windows)
         drawn = {}
         for kind, n_views in self.n_views.items():
             rows, moments = self.size_view(kind, n_chans, n_patches)
@@ -307,31 +290,32 @@ class SelfDistillation(nn.Module):
             If the channels are not those of `channel_ids`, or if a window is shorter than a patch.
         """
         drawn = self.draw(windows) if drawn is None else drawn
-        views = {kind: self.cut_views(windows, drawn, kind) for kind in self.n_views}
-        mask = drawn["mask"].to(windows.device).transpose(0, 1)  # (n_masked, batch, n_view_chans, n_patches)
-        views["masked"] = [
-            (hide_patches(x, hidden), slots) for (x, slots), hidden in zip(views["masked"], mask, strict=True)
-        ]
+        views = {kind: cut_views(self, windows, drawn, kind) for kind in self.n_views}
         with torch.no_grad():
             summaries, teacher_tokens = self.teacher(views["global"])
             teacher_scores = self.teacher.signal_head(summaries)  # (n_global, batch, n_prototypes)
-        targets = self.assign(teacher_scores, self.signal_centre)  # (n_global, batch, n_prototypes)
+            targets = (self.signal_centre(teacher_scores) / self.temperature).softmax(dim=-1)
 
         losses = {}
         for kind in self.n_views:
             summaries, tokens = self.student(views[kind])  # tokens of the masked views come last
             scores = self.student.signal_head(summaries)  # (n_views, batch, n_prototypes)
-            pairs = cross_entropies(targets, self.guess(scores))  # (n_global, n_views)
+            pairs = cross_entropies(targets, guess(scores, self.student_temperature))  # (n_global, n_views)
             if kind == "global":
-                monitors = self.watch("signal", targets, scores)
+                monitors = monitor("signal", targets, scores, self.signal_centre)
                 # A view learns nothing from what the teacher says of the same view.
                 pairs = pairs[~torch.eye(len(pairs), dtype=torch.bool, device=pairs.device)]
                 if self.koleo_weight:
                     losses["koleo_loss"] = measure_crowding(summaries)
             losses[f"{kind}_loss"] = pairs.mean()
-        patch_targets, patch_scores = self.compare_patches(teacher_tokens, tokens, mask)
-        losses["patch_loss"] = cross_entropies(patch_targets, self.guess(patch_scores)).mean()
-        monitors |= self.watch("patch", patch_targets, patch_scores)
+        mask = drawn["mask"].to(windows.device).transpose(0, 1)  # (n_masked, batch, n_view_chans, n_patches)
+        teacher_tokens, tokens = pair_patches(teacher_tokens, tokens, mask, self.patch_alignment)
+        with torch.no_grad():
+            teacher_scores = self.teacher.patch_head(teacher_tokens)  # (..., n_items, n_prototypes)
+            targets = (self.patch_centre(teacher_scores) / self.temperature).softmax(dim=-1)
+        scores = self.student.patch_head(tokens)  # (..., n_items, n_prototypes)
+        losses["patch_loss"] = cross_entropies(targets, guess(scores, self.student_temperature)).mean()
+        monitors |= monitor("patch", targets, scores, self.patch_centre)
 
         signal_loss = losses["global_loss"] + losses["local_loss"] + losses["masked_loss"]
         loss = self.signal_weight * signal_loss + self.patch_weight * losses["patch_loss"]
@@ -354,39 +338,6 @@ class SelfDistillation(nn.Module):
         self.temperature.fill_(first + (last - first) * min(1.0, progress / self.teacher_warmup))
         self.signal_centre.move()
         self.patch_centre.move()
-
-    def count_rows(self, windows: Tensor) -> tuple[int, int]:
-        """Count channels and whole patches of the windows, and refuse what cannot be cut.
-
-        Parameters
-        ----------
-        windows : torch.Tensor, shape (batch, n_chans, n_times)
-            EEG in any unit; only its shape counts.
-
-        Returns
-        -------
-        n_chans : int
-            Channels.
-        n_patches : int
-            Patches of one channel; samples that fill none are not counted.
-
-        Raises
-        ------
-        ValueError
-            If the channels are not those of `channel_ids`, or if a window is shorter than a patch.
-        """
-        n_chans, n_times = windows.shape[1:]
-        if n_chans != len(self.slots):
-            raise ValueError(
-                f"This objective was built for {len(self.slots)} channels, got {n_chans}. "
-                "Pass channel_ids with one slot per channel of the windows."
-            )
-        if n_times < self.patch_size:
-            raise ValueError(
-                f"Windows need at least one patch of {self.patch_size} samples, got {n_times} samples. "
-                "Pass longer windows."
-            )
-        return n_chans, n_times // self.patch_size
 
     def size_view(self, kind: str, n_chans: int, n_patches: int) -> tuple[int, int]:
         """Count channels and patches of one kind of view; at least one of each.
@@ -413,154 +364,42 @@ class SelfDistillation(nn.Module):
         rows = math.floor(rows) if kind == "local" else math.ceil(rows)
         return max(1, rows), max(1, round(time * n_patches))
 
-    def cut_views(self, windows: Tensor, drawn: dict[str, Tensor], kind: str) -> list[View]:
-        """Cut the views of one kind out of the windows.
 
-        Parameters
-        ----------
-        windows : torch.Tensor, shape (batch, n_chans, n_times)
-            EEG in microvolts divided by 100, at the rate of the encoder.
-        drawn : dict of torch.Tensor
-            What `draw` returned.
-        kind : {"global", "local", "masked"}
-            Kind of view.
-
-        Returns
-        -------
-        views : list of (torch.Tensor, torch.Tensor)
-            For each view its samples, shape (batch, n_view_chans, n_view_times), in the same unit, and the
-            slot of each of its channels, shape (n_view_chans,). Nothing is hidden in them yet.
-
-        Raises
-        ------
-        ValueError
-            If the channels are not those of `channel_ids`, or if a window is shorter than a patch.
-        """
-        _, n_patches = self.size_view(kind, *self.count_rows(windows))
-        starts = drawn[f"{kind}_starts"][0].tolist()
-        return [
-            (
-                cut_crop(windows, channels, start * self.patch_size, n_patches * self.patch_size),
-                self.slots[channels],
-            )
-            for channels, start in zip(drawn[f"{kind}_channels"][0].cpu(), starts, strict=True)
-        ]
-
-    def assign(self, scores: Targets, centre: Centre) -> Targets:
-        """Turn the teacher's scores into probabilities, centred and sharpened.
-
-        Parameters
-        ----------
-        scores : torch.Tensor, shape (n_targets, n_items, n_prototypes)
-            Scores of the teacher.
-        centre : Centre
-            Running mean that is subtracted. In training it takes note of the scores, if `centring`.
-
-        Returns
-        -------
-        targets : torch.Tensor, shape (n_targets, n_items, n_prototypes)
-            Probabilities.
-        """
-        if self.centring and self.training:
-            centre.see(scores)
-        return ((scores - centre.mean) / self.temperature).softmax(dim=-1)
-
-    def guess(self, scores: Guesses) -> Guesses:
-        """Turn the student's scores into log-probabilities.
-
-        Parameters
-        ----------
-        scores : torch.Tensor, shape (n_guesses, n_items, n_prototypes)
-            Scores of the student.
-
-        Returns
-        -------
-        guesses : torch.Tensor, shape (n_guesses, n_items, n_prototypes)
-            Natural logarithms of probabilities.
-        """
-        return (scores / self.student_temperature).log_softmax(dim=-1)
-
-    def compare_patches(
-        self,
-        teacher_tokens: Float[Tensor, "n_global batch n_view_chans n_patches embed_dim"],
-        tokens: Float[Tensor, "n_masked batch n_view_chans n_patches embed_dim"],
-        mask: Bool[Tensor, "n_masked batch n_view_chans n_patches"],
-    ) -> tuple[Targets, Guesses]:
-        """Pick the patches to compare; return the teacher's assignments and the student's scores.
-
-        Parameters
-        ----------
-        teacher_tokens : torch.Tensor, shape (n_global, batch, n_view_chans, n_patches, embed_dim)
-            The teacher's patch tokens of the global views.
-        tokens : torch.Tensor, shape (n_masked, batch, n_view_chans, n_patches, embed_dim)
-            The student's patch tokens of the masked views.
-        mask : torch.Tensor, shape (n_masked, batch, n_view_chans, n_patches)
-            True where a patch is hidden from the student.
-
-        Returns
-        -------
-        targets : torch.Tensor, shape (n_targets, n_items, n_prototypes)
-            Probabilities: of the hidden patches, with one target, or of all patches of each global view.
-        scores : torch.Tensor, shape (n_guesses, n_items, n_prototypes)
-            The student's scores of the same patches.
-        """
-        if self.patch_alignment == "same crop":
-            twins = torch.arange(len(tokens), device=mask.device) % len(teacher_tokens)
-            teacher_tokens = teacher_tokens[twins][mask].unsqueeze(0)  # (1, n_masked_patches, embed_dim)
-            tokens = tokens[mask].unsqueeze(0)  # (1, n_masked_patches, embed_dim)
-        else:
-            teacher_tokens = teacher_tokens.flatten(1, 3)  # (n_global, n_items, embed_dim)
-            tokens = tokens.flatten(1, 3)  # (n_masked, n_items, embed_dim)
-        with torch.no_grad():
-            teacher_scores = self.teacher.patch_head(teacher_tokens)  # (..., n_items, n_prototypes)
-        return self.assign(teacher_scores, self.patch_centre), self.student.patch_head(tokens)
-
-    def watch(self, level: str, targets: Targets, scores: Guesses) -> dict[str, Tensor]:
-        """Collect the monitors of one level, windows or patches.
-
-        Parameters
-        ----------
-        level : {"signal", "patch"}
-            Windows or patches; the names of the monitors begin with it.
-        targets : torch.Tensor, shape (n_targets, n_items, n_prototypes)
-            Probabilities of the teacher.
-        scores : torch.Tensor, shape (n_guesses, n_items, n_prototypes)
-            Scores of the student.
-
-        Returns
-        -------
-        monitors : dict of torch.Tensor
-            What the function `watch` of `eeglab_models.pretraining.eegdino.assignments` returns, and
-            ``"centre_norm"``, the length of the centre.
-        """
-        centre = self.signal_centre if level == "signal" else self.patch_centre
-        monitors = watch(targets, scores) | {"centre_norm": centre.mean.norm()}
-        return {f"{level}_{name}": value for name, value in monitors.items()}
+def count_rows(objective: SelfDistillation, windows: Tensor) -> tuple[int, int]:
+    """Count channels and whole patches of windows, and refuse what cannot be cut into views."""
+    n_chans, n_times = windows.shape[1:]
+    if n_chans != len(objective.slots):
+        raise ValueError(
+            f"This objective was built for {len(objective.slots)} channels, got {n_chans}. "
+            "Pass channel_ids with one slot per channel of the windows."
+        )
+    if n_times < objective.patch_size:
+        raise ValueError(
+            f"Windows need at least one patch of {objective.patch_size} samples, got {n_times} samples. "
+            "Pass longer windows."
+        )
+    return n_chans, n_times // objective.patch_size
 
 
-class Branch(nn.Module):
-    """Student or teacher: an encoder, a head for windows and one for patches."""
+def cut_views(
+    objective: SelfDistillation, windows: Tensor, drawn: dict[str, Tensor], kind: str
+) -> list[View]:
+    """Cut the views of one kind out of the windows, and hide the patches of masked ones."""
+    _, n_patches = objective.size_view(kind, *count_rows(objective, windows))
+    size, views = objective.patch_size, []
+    for number, start in enumerate(drawn[f"{kind}_starts"][0].tolist()):
+        channels = drawn[f"{kind}_channels"][0, number].cpu()
+        x = cut_crop(windows, channels, start * size, n_patches * size)
+        if kind == "masked":
+            x = hide_patches(x, drawn["mask"][:, number].to(x.device))
+        views.append((x, objective.slots[channels]))
+    return views
 
-    def __init__(self, encoder: EEGDINO, hidden_dim: int, bottleneck_dim: int, n_prototypes: int) -> None:
-        super().__init__()
-        self.encoder = copy.deepcopy(encoder)
-        # The classifier takes no part, and several processes wait for gradients of all that could have some.
-        self.encoder.final_layer.requires_grad_(False)
-        self.signal_head = ProjectionHead(encoder.emb_dim, hidden_dim, bottleneck_dim, n_prototypes)
-        self.patch_head = ProjectionHead(encoder.emb_dim, hidden_dim, bottleneck_dim, n_prototypes)
 
-    def forward(
-        self, views: Sequence[View]
-    ) -> tuple[
-        Float[Tensor, "n_views batch embed_dim"],
-        Float[Tensor, "n_views batch n_view_chans n_patches embed_dim"],
-    ]:
-        """Describe views of one kind: a summary token each, and all patch tokens."""
-        features = [self.encoder(x, return_features=True, channel_ids=slots) for x, slots in views]
-        summaries = torch.stack([feature["cls_token"] for feature in features])
-        tokens = torch.stack([feature["features"] for feature in features])
-        n_view_chans = views[0][0].shape[1]
-        return summaries, tokens.unflatten(2, (n_view_chans, -1))
+def monitor(level: str, targets: Targets, scores: Guesses, centre: Centre) -> dict[str, Tensor]:
+    """Collect the monitors of windows or of patches, under names that begin with their level."""
+    monitors = watch(targets, scores) | {"centre_norm": centre.mean.norm()}
+    return {f"{level}_{name}": value for name, value in monitors.items()}
 
 
 def check_arguments(arguments: dict[str, Any]) -> None:

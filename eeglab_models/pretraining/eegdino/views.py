@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["cut_crop", "draw_crops", "draw_hidden", "hide_patches"]
+# A part of every window, and the channel slot of each of its rows.
+View = tuple[Float[Tensor, "batch n_view_chans n_view_times"], Int[Tensor, " n_view_chans"]]
 
 
 def draw_crops(
@@ -15,26 +16,7 @@ def draw_crops(
     n_view_patches: int,
     generator: torch.Generator | None = None,
 ) -> tuple[Int[Tensor, "1 n_views n_view_chans"], Int[Tensor, "1 n_views"]]:
-    """Draw channels and a first patch for every view; the first axis says that all windows share them.
-
-    Parameters
-    ----------
-    n_views : int
-        Number of views.
-    n_chans, n_patches : int
-        Size of a window.
-    n_view_chans, n_view_patches : int
-        Size of a view.
-    generator : torch.Generator or None
-        Source of randomness on the CPU; None means torch's own.
-
-    Returns
-    -------
-    channels : torch.Tensor, shape (1, n_views, n_view_chans)
-        Rows of the windows, in ascending order.
-    starts : torch.Tensor, shape (1, n_views)
-        First patch of every view.
-    """
+    """Draw channels and a first patch for every view; the first axis says that all windows share them."""
     order = torch.rand(1, n_views, n_chans, generator=generator).argsort(dim=-1)
     channels = order[..., :n_view_chans].sort(dim=-1).values  # (1, n_views, n_view_chans)
     return channels, torch.randint(n_patches - n_view_patches + 1, (1, n_views), generator=generator)
@@ -43,24 +25,7 @@ def draw_crops(
 def draw_hidden(
     shape: tuple[int, ...], n_items: int, share: float, generator: torch.Generator | None = None
 ) -> Bool[Tensor, "*shape n_items"]:
-    """Draw which of several items are hidden, but never all of them.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of what is drawn independently.
-    n_items : int
-        Number of items to choose from.
-    share : float
-        Share of the items that is hidden on average, as far as one stays.
-    generator : torch.Generator or None
-        Source of randomness on the CPU; None means torch's own.
-
-    Returns
-    -------
-    hidden : torch.Tensor, shape (*shape, n_items)
-        True where an item is hidden.
-    """
+    """Draw which of several items are hidden, but never all of them."""
     ranks = torch.rand(*shape, n_items, generator=generator).argsort(-1).argsort(-1)  # (*shape, n_items)
     # Rounding at random keeps the share on average where it is less than one item.
     n_hidden = (share * n_items + torch.rand(*shape, 1, generator=generator)).floor()  # (*shape, 1)
@@ -73,41 +38,26 @@ def cut_crop(
     start: int,
     n_samples: int,
 ) -> Float[Tensor, "batch n_view_chans n_samples"]:
-    """Cut the same channels and the same stretch of time out of all windows.
-
-    Parameters
-    ----------
-    windows : torch.Tensor, shape (batch, n_chans, n_times)
-        EEG windows in any unit.
-    channels : torch.Tensor, shape (n_view_chans,)
-        Rows to keep.
-    start, n_samples : int
-        First sample, and how many.
-
-    Returns
-    -------
-    view : torch.Tensor, shape (batch, n_view_chans, n_samples)
-        The part.
-    """
+    """Cut the same channels and the same stretch of time out of all windows."""
     return windows[:, :, start : start + n_samples][:, channels.to(windows.device)]
 
 
 def hide_patches(
     view: Float[Tensor, "batch n_chans n_times"], hidden: Bool[Tensor, "batch n_chans n_patches"]
 ) -> Float[Tensor, "batch n_chans n_times"]:
-    """Set patches to zero, for encoders that have no token for what they cannot see.
-
-    Parameters
-    ----------
-    view : torch.Tensor, shape (batch, n_chans, n_times)
-        EEG of `n_patches` whole patches, in any unit.
-    hidden : torch.Tensor, shape (batch, n_chans, n_patches)
-        True where a patch is hidden.
-
-    Returns
-    -------
-    masked : torch.Tensor, shape (batch, n_chans, n_times)
-        A copy in the same unit, with zeros.
-    """
+    """Set patches to zero, for encoders that have no token for what they cannot see."""
     patches = view.unflatten(-1, (hidden.shape[-1], -1))  # (batch, n_chans, n_patches, patch_size)
     return patches.masked_fill(hidden.unsqueeze(-1), 0.0).flatten(-2)  # (batch, n_chans, n_times)
+
+
+def pair_patches(
+    teacher_tokens: Float[Tensor, "n_global batch n_view_chans n_patches embed_dim"],
+    tokens: Float[Tensor, "n_masked batch n_view_chans n_patches embed_dim"],
+    mask: Bool[Tensor, "n_masked batch n_view_chans n_patches"],
+    alignment: str,
+) -> tuple[Float[Tensor, "n_targets n_items embed_dim"], Float[Tensor, "n_guesses n_items embed_dim"]]:
+    """Pick tokens of teacher and student to compare: those of hidden patches, or all in their order."""
+    if alignment == "same crop":
+        twins = torch.arange(len(tokens), device=mask.device) % len(teacher_tokens)
+        return teacher_tokens[twins][mask].unsqueeze(0), tokens[mask].unsqueeze(0)
+    return teacher_tokens.flatten(1, 3), tokens.flatten(1, 3)

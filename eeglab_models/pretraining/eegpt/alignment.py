@@ -17,7 +17,7 @@ signals, NeurIPS, section 2.2. Shapes use these names throughout:
 """
 
 from copy import deepcopy
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -26,11 +26,11 @@ from torch import Tensor, nn
 
 from eeglab_models.models.eegpt import EEGPT, cut_moments
 from eeglab_models.models.fourier import at_least_single
-from eeglab_models.pretraining.averages import follow
 from eeglab_models.pretraining.eegpt.rotary import Predictor, Reconstructor
+from eeglab_models.pretraining.objective import follow
 from eeglab_models.training.processes import mean_over_processes
 
-__all__ = ["MaskedAlignment", "log_spectrum"]
+__all__ = ["MaskedAlignment"]
 
 # Of 58 channels, a visible moment keeps 12.
 PUBLISHED_SHARE = 12 / 58
@@ -87,8 +87,6 @@ class MaskedAlignment(nn.Module):
         The model that was given, ready for probing.
     student : torch.nn.Module
         The encoder that gradients change.
-    published : dict
-        Numbers of the published optimisation.
 
     Raises
     ------
@@ -109,20 +107,6 @@ class MaskedAlignment(nn.Module):
     `skip`. The paper does not tell how the mask fits other montages than its own of 58 channels, nor whether
     its batches of 64 windows are those of one device or of all; they are taken as those of one.
     """
-
-    # Beta1 swings against the learning rate; both are those of the one-cycle schedule.
-    published: ClassVar[dict[str, Any]] = {
-        "epochs": 200,
-        "batch_size": 64,
-        "schedule": "one-cycle",
-        "learning_rates": (2.5e-4, 5e-4, 3.125e-5),
-        "warmup_share": 0.2,
-        "beta1": (0.95, 0.85, 0.95),
-        "beta2": 0.999,
-        "weight_decay": 1e-6,
-        "clip_norm": None,
-        "momentum": (0.996, 1.0),
-    }
 
     def __init__(
         self,
@@ -173,7 +157,7 @@ class MaskedAlignment(nn.Module):
             *widths,
             n_layers=len(layers) if n_reconstructor_layers is None else n_reconstructor_layers,
             n_channel_names=self.student.chan_embed.num_embeddings,
-            n_values=self.describe(silence, patches).shape[-1],
+            n_values=describe(self, silence, patches).shape[-1],
             init_std=encoder.arguments["init_std"],
         )
 
@@ -216,7 +200,7 @@ class MaskedAlignment(nn.Module):
         ValueError
             If the windows do not fit the encoder.
         """
-        shape = (self.count_moments(windows), windows.shape[1])
+        shape = (count_moments(self.encoder, windows), windows.shape[1])
         while True:
             chances, order, luck = (
                 torch.rand(size, generator=generator, device="cpu") for size in (shape[0], shape, shape)
@@ -252,7 +236,7 @@ class MaskedAlignment(nn.Module):
         ValueError
             If the windows do not fit the encoder.
         """
-        n_patches, size = self.count_moments(windows), self.encoder.patch_size
+        n_patches, size = count_moments(self.encoder, windows), self.encoder.patch_size
         drawn = self.draw(windows) if drawn is None else drawn
         seen_steps, seen_chans, target_steps, target_chans = locate(drawn, windows.device)
         names = self.encoder.chans_id.flatten()  # (n_chans,)
@@ -266,8 +250,13 @@ class MaskedAlignment(nn.Module):
         rebuilt = self.reconstructor(mixed, target_steps, names[target_chans])
         # rebuilt: (batch, n_targets, n_values)
 
-        anchor = self.encode_targets(patches)  # (batch, n_patches, n_summary_tokens, embed_dim)
-        described = self.describe(windows, patches)  # (batch, n_patches, n_chans, n_values)
+        with torch.no_grad():
+            anchor = at_least_single(self.encoder.target_encoder(patches, self.encoder.chans_id))
+            # anchor: (batch, n_patches, n_summary_tokens, embed_dim)
+        if self.normalise_targets:
+            anchor = F.layer_norm(anchor, anchor.shape[-1:])
+        described = describe(self, windows, patches)
+        # described: (batch, n_patches, n_chans, n_values)
         hidden = at_least_single(described[:, target_steps, target_chans])  # (batch, n_targets, n_values)
         if self.normalise_patches:
             hidden = F.layer_norm(hidden, hidden.shape[-1:])  # (batch, n_targets, n_values)
@@ -280,48 +269,6 @@ class MaskedAlignment(nn.Module):
             "alignment_spread": spread(anchor),
             "reconstruction_spread": spread(hidden),
         }
-
-    @torch.no_grad()
-    def encode_targets(self, patches: Patches) -> Summary:
-        """Summarise all moments from all channels, by the target encoder.
-
-        Parameters
-        ----------
-        patches : torch.Tensor, shape (batch, n_patches, n_chans, patch_size)
-            Samples in millivolts.
-
-        Returns
-        -------
-        anchor : torch.Tensor, shape (batch, n_patches, n_summary_tokens, embed_dim)
-            Summary tokens without gradient, each normalised if `normalise_targets`.
-        """
-        anchor = at_least_single(self.encoder.target_encoder(patches, self.encoder.chans_id))
-        return F.layer_norm(anchor, anchor.shape[-1:]) if self.normalise_targets else anchor
-
-    def describe(self, windows: Windows, patches: Patches) -> Described:
-        """Describe every patch by its samples, or by the spectrum of its channel, the same in all moments.
-
-        Parameters
-        ----------
-        windows : torch.Tensor, shape (batch, n_chans, n_times)
-            EEG in millivolts.
-        patches : torch.Tensor, shape (batch, n_patches, n_chans, patch_size)
-            The same windows, cut.
-
-        Returns
-        -------
-        described : torch.Tensor, shape (batch, n_patches, n_chans, n_values)
-            Samples in millivolts, or what `log_spectrum` gives.
-
-        Raises
-        ------
-        ValueError
-            If spectra are wanted and the windows are shorter than a second.
-        """
-        if self.target == "samples":
-            return patches
-        spectra = log_spectrum(windows, self.encoder.sfreq).unsqueeze(1)  # (batch, 1, n_chans, n_values)
-        return spectra.expand(-1, patches.shape[1], -1, -1)  # (batch, n_patches, n_chans, n_values)
 
     def update(self, progress: float) -> None:
         """Let the target encoder follow the student, after a step of the optimiser.
@@ -348,65 +295,21 @@ class MaskedAlignment(nn.Module):
         normalised = {"alignment": self.normalise_targets, "reconstruction": self.normalise_patches}
         return {term: 1.0 for term, known in normalised.items() if known}
 
-    def load_published(self, state_dict: dict[str, Tensor]) -> None:
-        """Continue from the authors' training checkpoint.
 
-        Parameters
-        ----------
-        state_dict : dict of torch.Tensor
-            The checkpoint's ``"state_dict"``: tensors whose names begin with ``encoder.``,
-            ``target_encoder.``, ``predictor.`` or ``reconstructor.``; others are ignored.
-
-        Raises
-        ------
-        RuntimeError
-            If a tensor is missing or has another shape; it is named.
-        """
-        parts = {
-            "encoder.": self.student,
-            "target_encoder.": self.encoder.target_encoder,
-            "predictor.": self.predictor,
-            "reconstructor.": self.reconstructor,
-        }
-        for prefix, part in parts.items():
-            names = [name for name in state_dict if name.startswith(prefix)]
-            part.load_state_dict({name.removeprefix(prefix): state_dict[name] for name in names})
-
-    def count_moments(self, windows: Windows) -> int:
-        """Count the moments of windows, and refuse windows that do not fit the encoder.
-
-        Parameters
-        ----------
-        windows : torch.Tensor, shape (batch, n_chans, n_times)
-            EEG in any unit; only its shape counts.
-
-        Returns
-        -------
-        n_patches : int
-            Number of moments.
-
-        Raises
-        ------
-        ValueError
-            If the windows have other channels than the encoder, are shorter than a patch, or do not hold
-            whole patches.
-        """
-        size = self.encoder.patch_size
-        self.encoder.check_input(windows, n_times_least=size)
-        if windows.shape[2] % size:
-            raise ValueError(
-                f"Windows must hold whole patches of {size} samples, got {windows.shape[2]} samples. "
-                f"Cut them to {windows.shape[2] // size * size}."
-            )
-        return windows.shape[2] // size
+def count_moments(encoder: EEGPT, windows: Windows) -> int:
+    """Count the moments of windows; refuse windows that do not fit the encoder, or with incomplete ones."""
+    size = encoder.patch_size
+    encoder.check_input(windows, n_times_least=size)
+    if windows.shape[2] % size:
+        raise ValueError(
+            f"Windows must hold whole patches of {size} samples, got {windows.shape[2]} samples. "
+            f"Cut them to {windows.shape[2] // size * size}."
+        )
+    return windows.shape[2] // size
 
 
 def locate(drawn: dict[str, Tensor], device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """List what a mask shows and what it asks for.
-
-    Returns the visible moments, shape (n_visible,), their channels, shape (n_visible, n_kept), then moments
-    and channels of the patches to reconstruct, both of shape (n_targets,).
-    """
+    """List which moments a mask shows, their channels, and moments and channels of what it asks for."""
     # Found where the mask was drawn: a processor need not wait for its accelerator to count.
     seen_steps = drawn["visible"][0].nonzero().flatten()  # (n_visible,)
     seen_chans = drawn["kept"][0, seen_steps]  # (n_visible, n_kept)
@@ -417,26 +320,16 @@ def locate(drawn: dict[str, Tensor], device: torch.device) -> tuple[Tensor, Tens
     return seen_steps, seen_chans, target_steps, target_chans
 
 
+def describe(objective: MaskedAlignment, windows: Windows, patches: Patches) -> Described:
+    """Describe every patch by its samples, or by the spectrum of its channel, the same in all moments."""
+    if objective.target == "samples":
+        return patches
+    spectra = log_spectrum(windows, objective.encoder.sfreq).unsqueeze(1)  # (batch, 1, n_chans, n_values)
+    return spectra.expand(-1, patches.shape[1], -1, -1)  # (batch, n_patches, n_chans, n_values)
+
+
 def log_spectrum(windows: Windows, sfreq: float) -> Float[Tensor, "batch n_chans n_values"]:
-    """Take the logarithm of the spectrum of windows, by Welch's method with segments of a second.
-
-    Parameters
-    ----------
-    windows : torch.Tensor, shape (batch, n_chans, n_times)
-        EEG in millivolts, a second of it at least.
-    sfreq : float
-        Sampling frequency in Hz.
-
-    Returns
-    -------
-    spectra : torch.Tensor, shape (batch, n_chans, n_values)
-        Natural logarithms of amplitudes, from 1 to 40 Hz in steps of 1 Hz, or to half the sampling frequency.
-
-    Raises
-    ------
-    ValueError
-        If the windows are shorter than a second.
-    """
+    """Take logarithms of amplitudes from 1 to 40 Hz, by Welch's method with segments of a second."""
     size = round(sfreq)
     if windows.shape[2] < size:
         raise ValueError(

@@ -24,8 +24,6 @@ from eeglab_models.models.attention import Attend
 from eeglab_models.models.eegpt import FeedForward
 from eeglab_models.models.fourier import at_least_single
 
-__all__ = ["Predictor", "Reconstructor"]
-
 Steps = Int[Tensor, " n_steps"]
 Tokens = Float[Tensor, "batch n_tokens embed_dim"]
 Angles = Float[Tensor, "n_tokens n_frequencies"]
@@ -35,28 +33,7 @@ Summary = Float[Tensor, "batch n_patches n_summary_tokens embed_dim"]
 
 
 class Predictor(nn.Module):
-    """Complete the sequence of summary tokens: say what the hidden moments are about, from the others.
-
-    Parameters
-    ----------
-    embed_dim : int
-        Width of a token.
-    n_heads : int
-        Number of attention heads.
-    hidden_dim : int
-        Hidden width of the feed-forward networks.
-    n_layers : int
-        Number of layers.
-    n_summary_tokens : int
-        Tokens that summarise a moment.
-    init_std : float
-        Standard deviation of fresh weights.
-
-    Raises
-    ------
-    ValueError
-        If there is no layer, or if the width of a head is no multiple of 4.
-    """
+    """Complete the sequence of summary tokens: say what the hidden moments are about, from the others."""
 
     def __init__(
         self,
@@ -77,22 +54,7 @@ class Predictor(nn.Module):
         reset_parameters(self, self.predictor_blocks, init_std)
 
     def forward(self, summary: SeenSummary, steps: Steps, n_patches: int) -> Summary:
-        """Predict the summary tokens of all `n_patches` moments; `summary` is about those in `steps`.
-
-        Parameters
-        ----------
-        summary : torch.Tensor, shape (batch, n_visible, n_summary_tokens, embed_dim)
-            What the student says of the moments that it saw.
-        steps : torch.Tensor, shape (n_visible,)
-            Numbers of these moments.
-        n_patches : int
-            Number of moments of the window.
-
-        Returns
-        -------
-        predicted : torch.Tensor, shape (batch, n_patches, n_summary_tokens, embed_dim)
-            Summary tokens of every moment, seen or not.
-        """
+        """Predict the summary tokens of all `n_patches` moments; `summary` is about those in `steps`."""
         batch, _, n_summary_tokens, _ = summary.shape
         seen = self.predictor_embed(summary).to(self.mask_token.dtype)
         tokens = self.mask_token.expand(batch, n_patches, -1, -1).index_copy(1, steps, seen)
@@ -107,30 +69,7 @@ class Predictor(nn.Module):
 
 
 class Reconstructor(nn.Module):
-    """Turn summary tokens back into patches: one query for every patch, which its channel and time name.
-
-    Parameters
-    ----------
-    embed_dim : int
-        Width of a token.
-    n_heads : int
-        Number of attention heads.
-    hidden_dim : int
-        Hidden width of the feed-forward networks.
-    n_layers : int
-        Number of layers.
-    n_channel_names : int
-        Rows of the channel embedding.
-    n_values : int
-        Numbers that describe a patch.
-    init_std : float
-        Standard deviation of fresh weights.
-
-    Raises
-    ------
-    ValueError
-        If there is no layer, or if the width of a head is no multiple of 4.
-    """
+    """Turn summary tokens back into patches: one query for every patch, which its channel and time name."""
 
     def __init__(
         self,
@@ -155,23 +94,7 @@ class Reconstructor(nn.Module):
     def forward(
         self, mixed: Summary, steps: Int[Tensor, " n_targets"], chans_id: Int[Tensor, " n_targets"]
     ) -> Float[Tensor, "batch n_targets n_values"]:
-        """Reconstruct the patches of channels `chans_id` (rows of the embedding) in the moments `steps`.
-
-        Parameters
-        ----------
-        mixed : torch.Tensor, shape (batch, n_patches, n_summary_tokens, embed_dim)
-            Summary tokens of every moment.
-        steps : torch.Tensor, shape (n_targets,)
-            Number of each patch's moment.
-        chans_id : torch.Tensor, shape (n_targets,)
-            Row of each patch's channel in the channel embedding.
-
-        Returns
-        -------
-        rebuilt : torch.Tensor, shape (batch, n_targets, n_values)
-            What describes each patch: its samples or a spectrum of them, in the unit of the targets of
-            training.
-        """
+        """Reconstruct the patches of channels `chans_id` (rows of the embedding) in the moments `steps`."""
         batch, n_patches, n_summary_tokens, _ = mixed.shape
         context = self.reconstructor_embed(mixed).flatten(1, 2)
         # context: (batch, n_patches * n_summary_tokens, embed_dim)
