@@ -119,6 +119,16 @@ def test_a_token_of_zeros_keeps_gradients_finite():
     assert tokens.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_normalised_in_single(dtype):
+    tokens = torch.tensor([0.0, 1e-3, 300.0, 6e4], dtype=dtype).expand(1, 3, 4)
+
+    normalised = RMSNorm(3).to(dtype)(tokens)
+
+    assert normalised.dtype == dtype
+    torch.testing.assert_close(normalised[0, 0].float(), torch.tensor([0.0, 1, 1, 1]), rtol=0, atol=0.01)
+
+
 # Attention
 
 
@@ -318,7 +328,7 @@ def test_places_outside_the_published_montage_are_refused(model, x):
         ({"res_channels": 5}, "res_channels must be even.* got 5"),
         ({"s4_lmax": 1}, "s4_lmax must be at least 2"),
         ({"swa_window_size": 4}, "must be odd and positive, got 4"),
-        ({"proj_kernel_size": 39}, "leaves nothing of a patch of 30 samples"),
+        ({"proj_kernel_size": 39}, "leave nothing of a patch of 30 samples"),
         ({"proj_refine_kernel": 2}, "proj_refine_kernel must be odd"),
         ({"pos_kernel": (3, 4)}, "pos_kernel must be odd"),
     ],

@@ -32,7 +32,7 @@ from eeglab_models.models.base import EEGModel
 from eeglab_models.models.channels import ChannelIds, read_channel_ids
 from eeglab_models.models.contract import CODEBRAIN_CONTRACT, TEMPLE_CHANNELS, Contract
 from eeglab_models.models.fourier import at_least_single, fast_length
-from eeglab_models.models.patching import amplitude_spectrum, cut_patches, warn_about_tail
+from eeglab_models.models.patching import CBraModStem, cut_patches, warn_about_tail
 
 __all__ = ["CodeBrain"]
 
@@ -350,7 +350,7 @@ class CodeBrain(EEGModel):
         return self.final_layer(features)  # (batch, n_outputs)
 
 
-class PatchEmbedding(nn.Module):
+class PatchEmbedding(CBraModStem):
     """Turn every patch into a token: what its samples, its spectrum and its surroundings say."""
 
     def __init__(
@@ -364,29 +364,16 @@ class PatchEmbedding(nn.Module):
         surroundings: tuple[int, ...],
         drop_prob: float,
     ) -> None:
-        super().__init__()
-        n_steps = (patch_size + 2 * padding - kernel_size) // n_maps + 1
-        if n_steps < 1:
-            raise ValueError(
-                f"proj_kernel_size={kernel_size} leaves nothing of a patch of {patch_size} samples. "
-                "Use longer patches, a smaller kernel or more proj_padding."
-            )
         for argument, kernel in (("proj_refine_kernel", (refine_kernel_size,)), ("pos_kernel", surroundings)):
             if any(size < 1 or size % 2 == 0 for size in kernel):
                 raise ValueError(
                     f"{argument} must be odd, so that kernels have a middle, got {kernel}. Add 1."
                 )
-        self.embed_dim = n_maps * n_steps
+        norm = (n_groups, n_maps)
+        refine = (n_maps, refine_kernel_size, 1, refine_kernel_size // 2, norm)
+        convs = ((n_maps, kernel_size, n_maps, padding, norm), refine, refine)
+        super().__init__(patch_size, convs, nn.GELU, drop_prob)
         self.mask_encoding = nn.Parameter(torch.zeros(self.embed_dim), requires_grad=False)
-        layers: list[nn.Module] = [nn.Conv2d(1, n_maps, (1, kernel_size), (1, n_maps), (0, padding))]
-        for _ in range(2):
-            layers += [nn.GroupNorm(n_groups, n_maps), nn.GELU()]
-            layers.append(nn.Conv2d(n_maps, n_maps, (1, refine_kernel_size), padding="same"))
-        layers += [nn.GroupNorm(n_groups, n_maps), nn.GELU()]
-        self.proj_in = nn.Sequential(*layers)
-        self.spectral_proj = nn.Sequential(
-            nn.Linear(patch_size // 2 + 1, self.embed_dim), nn.Dropout(drop_prob)
-        )
         self.positional_encoding = nn.Sequential(
             nn.Conv2d(self.embed_dim, self.embed_dim, surroundings, padding="same", groups=self.embed_dim)
         )
@@ -400,13 +387,7 @@ class PatchEmbedding(nn.Module):
         """Embed the patches, of which the mask hides some; channels stand in a row, or at their places."""
         if mask is not None:
             patches = self.hide(patches, mask)
-        n_chans = patches.shape[1]
-        rows = patches.flatten(1, 2).unsqueeze(1)  # (batch, 1, n_chans * n_patches, patch_size)
-        maps = self.proj_in(rows)  # (batch, n_maps, n_chans * n_patches, n_steps)
-        maps = maps.unflatten(2, (n_chans, -1))  # (batch, n_maps, n_chans, n_patches, n_steps)
-        time = maps.permute(0, 2, 3, 1, 4).flatten(3)  # (batch, n_chans, n_patches, embed_dim)
-        spectrum = amplitude_spectrum(patches).to(time.dtype)  # (batch, n_chans, n_patches, n_freqs)
-        tokens = time + self.spectral_proj(spectrum)  # (batch, n_chans, n_patches, embed_dim)
+        tokens = self.describe(patches)  # (batch, n_chans, n_patches, embed_dim)
         return tokens + self.look_around(tokens, places)  # (batch, n_chans, n_patches, embed_dim)
 
     def look_around(self, tokens: PatchTokens, places: Int[Tensor, " n_chans"] | None) -> PatchTokens:
@@ -529,8 +510,9 @@ class RMSNorm(nn.Module):
 
     def forward(self, tokens: Tokens) -> Tokens:
         """Normalise the tokens."""
-        power = tokens.pow(2).mean(dim=1, keepdim=True)  # (batch, 1, n_tokens)
-        return self.scale * (tokens * torch.rsqrt(power + 1e-16))
+        # In half precision squares overflow, and the smallest numbers vanish.
+        power = at_least_single(tokens).pow(2).mean(dim=1, keepdim=True)  # (batch, 1, n_tokens)
+        return self.scale * (tokens * torch.rsqrt(power + 1e-16)).to(tokens.dtype)
 
 
 class GlobalConv(nn.Module):

@@ -2,10 +2,10 @@
 
 Torch has no fused kernel for dropout there; without this one a training step of EEGDINO takes 3.5 times as
 much memory. It can go once ``F.scaled_dot_product_attention`` drops weights on processors without holding
-them all. Scores exist block by block, and the backward pass computes them again (Dao et al., 2022,
-FlashAttention, appendix B). Which weights are dropped is computed again too: each is a hash of two random
-numbers, one of its query and one of its key (Steele et al., 2014, Fast splittable pseudorandom number
-generators, section 3). Shapes use these names throughout:
+them all. Scores exist block by block, and the backward pass computes them again, as in Dao et al. (2022),
+FlashAttention, appendix B. Which weights are dropped is computed again too: each is a hash of two random
+numbers, one of its query and one of its key, as in Steele et al. (2014), Fast splittable pseudorandom
+number generators, section 3. Shapes use these names throughout:
 
     batch      items in a batch
     n_heads    attention heads

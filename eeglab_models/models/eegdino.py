@@ -25,13 +25,11 @@ from eeglab_models.models.attention import Attend
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.channels import ChannelIds, read_channel_ids
 from eeglab_models.models.contract import EEGDINO_CONTRACT, Contract
-from eeglab_models.models.patching import amplitude_spectrum, cut_patches, warn_about_tail
+from eeglab_models.models.patching import CBraModStem, ConvConfig, cut_patches, warn_about_tail
 from eeglab_models.models.regularization import DropPath
 
 __all__ = ["EEGDINO", "EEGDINO_CONFIGS"]
 
-# One convolution: (out_channels, kernel_size, stride, padding, (n_groups, n_normalised_channels)).
-ConvConfig = Sequence[int | Sequence[int]]
 Tokens = Float[Tensor, "batch n_tokens embed_dim"]
 PatchTokens = Float[Tensor, "batch n_chans n_patches embed_dim"]
 
@@ -261,7 +259,7 @@ class EEGDINO(EEGModel):
         return self.final_layer(tokens.unflatten(1, (n_chans, -1)))  # (batch, n_outputs)
 
 
-class PatchEmbedding(nn.Module):
+class PatchEmbedding(CBraModStem):
     """Turn every patch into a token: what its samples and its spectrum say, which channel, which moment."""
 
     def __init__(
@@ -272,23 +270,7 @@ class PatchEmbedding(nn.Module):
         activation: type[nn.Module],
         drop_prob: float,
     ) -> None:
-        super().__init__()
-        in_channels, n_steps = 1, patch_size
-        layers: list[nn.Module] = []
-        for out_channels, kernel_size, stride, padding, norm in convs:
-            conv = nn.Conv2d(in_channels, out_channels, (1, kernel_size), (1, stride), (0, padding))
-            layers += [conv, nn.GroupNorm(*norm), activation()]
-            in_channels, n_steps = out_channels, (n_steps + 2 * padding - kernel_size) // stride + 1
-        if n_steps < 1:
-            raise ValueError(
-                f"The convolutions leave nothing of a patch of {patch_size} samples. "
-                "Use longer patches, smaller kernels or more padding."
-            )
-        self.embed_dim = in_channels * n_steps
-        self.proj_in = nn.Sequential(*layers)
-        self.spectral_proj = nn.Sequential(
-            nn.Linear(patch_size // 2 + 1, self.embed_dim), nn.Dropout(drop_prob)
-        )
+        super().__init__(patch_size, convs, activation, drop_prob)
         self.channel_embedding = nn.Linear(n_slots, self.embed_dim)
         self.time_encoding = nn.Sequential(
             nn.Conv2d(self.embed_dim, self.embed_dim, (1, 5), padding=(0, 2), groups=self.embed_dim)
@@ -301,20 +283,14 @@ class PatchEmbedding(nn.Module):
     ) -> PatchTokens:
         """Embed the patches; channels take the given slots, or the first ones."""
         n_chans = patches.shape[1]
-        rows = patches.flatten(1, 2).unsqueeze(1)  # (batch, 1, n_chans * n_patches, patch_size)
-        maps = self.proj_in(rows)  # (batch, n_maps, n_chans * n_patches, n_steps)
-        maps = maps.unflatten(2, (n_chans, -1))  # (batch, n_maps, n_chans, n_patches, n_steps)
-        time = maps.permute(0, 2, 3, 1, 4).flatten(3)  # (batch, n_chans, n_patches, embed_dim)
-        spectrum = amplitude_spectrum(patches).to(time.dtype)  # (batch, n_chans, n_patches, n_freqs)
-        tokens = time + self.spectral_proj(spectrum)  # (batch, n_chans, n_patches, embed_dim)
+        tokens = self.describe(patches)  # (batch, n_chans, n_patches, embed_dim)
 
         # A linear map of a one-hot channel is a column of its weights.
         columns = slice(n_chans) if slots is None else slots
         channels = self.channel_embedding.weight[:, columns].T + self.channel_embedding.bias
         tokens = tokens + channels.unsqueeze(1)  # channels: (n_chans, 1, embed_dim)
-        surroundings = self.time_encoding(
-            tokens.permute(0, 3, 1, 2)
-        )  # (batch, embed_dim, n_chans, n_patches)
+        grid = tokens.permute(0, 3, 1, 2)  # (batch, embed_dim, n_chans, n_patches)
+        surroundings = self.time_encoding(grid)  # (batch, embed_dim, n_chans, n_patches)
         return tokens + surroundings.permute(0, 2, 3, 1)  # (batch, n_chans, n_patches, embed_dim)
 
 

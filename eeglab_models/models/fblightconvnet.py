@@ -215,7 +215,7 @@ class FBLightConvNet(EEGModel):
                 f"FBLightConvNet was built for windows of {self.n_times} samples, got {x.shape[-1]}. "
                 f"Build it with n_times={x.shape[-1]}, or pass windows of {self.n_times} samples."
             )
-        if self.joins_filters(x):
+        if joining_pays(x, self.spectral_filtering, self.spatial_conv):
             maps = filter_and_mix(x, self.spectral_filtering, self.spatial_conv)
         else:
             bands = self.spectral_filtering(x)  # (batch, n_bands, n_chans, n_times)
@@ -227,13 +227,6 @@ class FBLightConvNet(EEGModel):
             return {"features": features, "cls_token": None}
         return self.final_layer(features)  # (batch, n_outputs)
 
-    def joins_filters(self, x: Tensor) -> bool:
-        """Whether filtering and mixing at once pays, and nobody waits for the calls of the modules."""
-        # What is compiled serves any number of windows, and must not count those it is compiled with.
-        many = torch.compiler.is_compiling() or len(x) >= FEW_WINDOWS
-        bank = self.spectral_filtering
-        return many and is_untouched(bank, self.spatial_conv) and not bank.two_pass
-
 
 class FilterBank(nn.Module):
     """Filter every channel into frequency bands, with filters that are designed and not learned.
@@ -241,7 +234,7 @@ class FilterBank(nn.Module):
     Parameters
     ----------
     n_bands : int, None or list of tuple of float
-        Bands as in `FBLightConvNet`.
+        Bands in Hz, as in `FBLightConvNet`.
     sfreq : float
         Sampling frequency in Hz.
     filter_parameters : dict or None
@@ -349,13 +342,16 @@ def prepare_again(bank: FilterBank, keys: Any) -> None:
         bank.prepared = bank._respond(bank.prepared.shape[1])
 
 
-def is_untouched(bank: nn.Module, spatial_conv: nn.Module) -> bool:
-    """Whether nothing hooks or replaces the two modules, so that nobody misses their calls."""
-    if type(bank) is not FilterBank or type(spatial_conv) is not nn.Sequential:
+def joining_pays(x: Tensor, bank: nn.Module, spatial_conv: nn.Module) -> bool:
+    """Whether filtering and mixing at once is faster, and nothing hooks or replaces the two modules."""
+    # What is compiled serves any number of windows, and must not count those it is compiled with.
+    if not torch.compiler.is_compiling() and len(x) < FEW_WINDOWS:
         return False
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    modules = [bank, spatial_conv, spatial_conv[0]]
-    hooked = any(getattr(module, kind) for module in modules for kind in hooks)
+    if type(bank) is not FilterBank or bank.two_pass or type(spatial_conv) is not nn.Sequential:
+        return False
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    modules = (bank, spatial_conv, spatial_conv[0])
+    hooked = any(getattr(module, kind) for module in modules for kind in kinds)
     return type(spatial_conv[0]) is nn.Conv2d and not hooked
 
 

@@ -1,4 +1,4 @@
-"""From samples to patches: cutting windows and taking a patch's spectrum. Nothing here has parameters.
+"""From samples to patches, and from patches to what their samples and their spectrum say.
 
 Shapes use these names throughout:
 
@@ -8,16 +8,23 @@ Shapes use these names throughout:
     n_patches   patches of one channel
     patch_size  samples of one patch
     n_freqs     patch_size // 2 + 1 frequencies, from 0 Hz to half the sampling rate
+    n_maps      outputs of the last convolution
+    n_steps     samples of a map
+    embed_dim   width of a token: n_maps * n_steps
 """
 
 import warnings
+from collections.abc import Sequence
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from eeglab_models.models.fourier import at_least_single, rfft
 
 __all__ = ["amplitude_spectrum", "cut_patches"]
+
+# One convolution: (out_channels, kernel_size, stride, padding, (n_groups, n_normalised_channels)).
+ConvConfig = Sequence[int | Sequence[int]]
 
 
 def cut_patches(
@@ -68,6 +75,46 @@ def amplitude_spectrum(patches: Float[Tensor, "*dims patch_size"]) -> Float[Tens
         patches. Float32 where the patches are of lower precision.
     """
     return rfft(at_least_single(patches), norm="forward").abs()  # (..., n_freqs)
+
+
+class CBraModStem(nn.Module):
+    """Describe every patch by its samples and its spectrum: what CodeBrain and EEG-DINO took from CBraMod.
+
+    The only parameters that do not stand in their model's file, because both embeddings of Wang et al.
+    (2025), CBraMod, ICLR, section 2.2, inherit them under the same published names.
+    """
+
+    def __init__(
+        self, patch_size: int, convs: Sequence[ConvConfig], activation: type[nn.Module], drop_prob: float
+    ) -> None:
+        super().__init__()
+        n_maps, n_steps = 1, patch_size
+        layers: list[nn.Module] = []
+        for out_channels, kernel_size, stride, padding, norm in convs:
+            conv = nn.Conv2d(n_maps, out_channels, (1, kernel_size), (1, stride), (0, padding))
+            layers += [conv, nn.GroupNorm(*norm), activation()]
+            n_maps, n_steps = out_channels, (n_steps + 2 * padding - kernel_size) // stride + 1
+        if n_steps < 1:
+            raise ValueError(
+                f"The convolutions leave nothing of a patch of {patch_size} samples. "
+                "Use longer patches, smaller kernels or more padding."
+            )
+        self.embed_dim = n_maps * n_steps
+        self.proj_in = nn.Sequential(*layers)
+        self.spectral_proj = nn.Sequential(
+            nn.Linear(patch_size // 2 + 1, self.embed_dim), nn.Dropout(drop_prob)
+        )
+
+    def describe(
+        self, patches: Float[Tensor, "batch n_chans n_patches patch_size"]
+    ) -> Float[Tensor, "batch n_chans n_patches embed_dim"]:
+        """Add what the samples of every patch say to what its spectrum says."""
+        rows = patches.flatten(1, 2).unsqueeze(1)  # (batch, 1, n_chans * n_patches, patch_size)
+        maps = self.proj_in(rows)  # (batch, n_maps, n_chans * n_patches, n_steps)
+        maps = maps.unflatten(2, patches.shape[1:3])  # (batch, n_maps, n_chans, n_patches, n_steps)
+        time = maps.permute(0, 2, 3, 1, 4).flatten(3)  # (batch, n_chans, n_patches, embed_dim)
+        spectrum = amplitude_spectrum(patches).to(time.dtype)  # (batch, n_chans, n_patches, n_freqs)
+        return time + self.spectral_proj(spectrum)  # (batch, n_chans, n_patches, embed_dim)
 
 
 def warn_about_tail(n_times: int, patch_size: int, fate: str) -> None:

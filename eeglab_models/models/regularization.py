@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: while training, drop a residual branch for whole items (Huang et al., 2016).
+    """Stochastic depth: while training, drop a residual branch for whole items, after Huang et al. (2016).
 
     It has no parameters, so it adds no key to any ``state_dict``.
     """
@@ -27,5 +27,5 @@ class DropPath(nn.Module):
 
 
 def limit_norm(weights: Float[Tensor, "n_outputs ..."], max_norm: float) -> Float[Tensor, "n_outputs ..."]:
-    """Shorten the weights of every output that are longer than allowed (Srivastava et al., 2014)."""
+    """Shorten the weights of every output that are longer than allowed, after Srivastava et al. (2014)."""
     return weights.renorm(p=2, dim=0, maxnorm=max_norm)
