@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from eeglab_models import EEGDINO
-from eeglab_models.models.base import to_plain
+from eeglab_models.models.arguments import to_plain
 
 
 class OwnActivation(nn.ReLU):

@@ -1,6 +1,8 @@
 """Saving, loading and what is known afterwards."""
 
+import contextlib
 import json
+import os
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import nn
 
 import eeglab_models
 from eeglab_models import EEGPT, FBLightConvNet
+from eeglab_models.models.arguments import parameters_of
 from eeglab_models.models.download import read_weights
 from eeglab_models.models.report import fingerprint, summarise
 
@@ -163,7 +166,7 @@ def edit_config(folder, **changes):
 
 def test_every_model_names_arguments_that_no_shape_reveals(model):
     assert model.fixed_arguments
-    assert set(model.fixed_arguments) <= set(model.argument_names())
+    assert set(model.fixed_arguments) <= set(parameters_of(type(model)))
 
 
 @pytest.mark.parametrize(
@@ -453,7 +456,69 @@ def test_a_configuration_of_a_giant_is_refused_before_it_is_built(tmp_path, mode
 def test_a_configuration_of_sizes_beyond_all_numbers_is_refused(tmp_path):
     build(next(case for case in DEFAULTS if case.model == "CodeBrain")).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(config | {"res_channels": 2 * 10**9}))
+    (tmp_path / "config.json").write_text(json.dumps(config | {"res_channels": 10**9}))
 
     with pytest.raises(ValueError, match="describes no model: .*overflow"):
         eeglab_models.CodeBrain.from_pretrained(tmp_path)
+
+
+# Saving over an older model
+
+
+@pytest.fixture
+def older(tmp_path):
+    model = EEGPT(n_outputs=2, n_chans=3, n_times=64, embed_dim=8, depth=1, num_heads=2)
+    model.save_pretrained(tmp_path)
+    (tmp_path / "README.md").write_text("mine")
+    return model
+
+
+@pytest.fixture
+def newer():
+    return EEGPT(n_outputs=2, n_chans=3, n_times=64, embed_dim=8, depth=1, num_heads=4)
+
+
+def test_a_save_that_fails_leaves_the_older_model(older, newer, tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("eeglab_models.models.hub.save_file", fail)
+    with pytest.raises(OSError, match="the disk is full"):
+        newer.save_pretrained(tmp_path)
+
+    assert fingerprint(EEGPT.from_pretrained(tmp_path)) == fingerprint(older)
+    assert EEGPT.from_pretrained(tmp_path).get_config() == older.get_config()
+    assert {path.name for path in tmp_path.iterdir()} == {"README.md", "config.json", "model.safetensors"}
+
+
+@pytest.mark.parametrize("n_renames", range(3))
+def test_a_save_that_is_interrupted_leaves_no_mixture(older, newer, tmp_path, monkeypatch, n_renames):
+    renames = iter(range(n_renames))
+
+    def rename(*paths):
+        if next(renames, None) is None:
+            raise KeyboardInterrupt
+        os.rename(*paths)
+
+    monkeypatch.setattr("os.replace", rename)
+    with contextlib.suppress(KeyboardInterrupt):
+        newer.save_pretrained(tmp_path)
+
+    if (tmp_path / "config.json").exists():
+        loaded = EEGPT.from_pretrained(tmp_path)
+        assert fingerprint(loaded) == fingerprint(newer)
+        assert loaded.get_config() == newer.get_config()
+    else:
+        with pytest.raises(FileNotFoundError, match=r"holds no config\.json"):
+            EEGPT.from_pretrained(tmp_path)
+
+
+def test_a_save_keeps_what_else_is_in_the_folder(older, newer, tmp_path, monkeypatch):
+    (tmp_path / "losses.csv").touch()
+    monkeypatch.chdir(tmp_path)
+
+    newer.save_pretrained(".")
+
+    assert fingerprint(EEGPT.from_pretrained(tmp_path)) == fingerprint(newer)
+    assert (tmp_path / "README.md").read_text() == "mine"
+    assert sorted(os.listdir()) == ["README.md", "config.json", "losses.csv", "model.safetensors"]

@@ -1,6 +1,5 @@
 """What every model can do: know its input, its configuration, its head and its weights."""
 
-import inspect
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,36 +9,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from eeglab_models.models.arguments import LAYER_CLASSES, parameters_of, read_arguments, to_plain
 from eeglab_models.models.contract import Contract
 from eeglab_models.models.hub import HubMixin
 
 SIGNAL_ARGUMENTS = ("n_outputs", "n_chans", "chs_info", "n_times", "input_window_seconds", "sfreq")
 
-# Written by other libraries beside the constructor's arguments.
-FOREIGN_KEYS = {"braindecode_version"}
-# The only classes that a configuration can name; their published names are import paths, which are
-# looked up here and never imported.
-LAYER_CLASSES: dict[str, type[nn.Module]] = {
-    f"{layer.__module__}.{layer.__qualname__}": layer
-    for layer in (
-        nn.CELU,
-        nn.ELU,
-        nn.GELU,
-        nn.Hardswish,
-        nn.Identity,
-        nn.LayerNorm,
-        nn.LeakyReLU,
-        nn.Mish,
-        nn.PReLU,
-        nn.ReLU,
-        nn.RMSNorm,
-        nn.SELU,
-        nn.Sigmoid,
-        nn.SiLU,
-        nn.Softplus,
-        nn.Tanh,
-    )
-}
+
+def signal_property(name: str, description: str, remedy: str) -> property:
+    """Make a property of one of the `SIGNAL_ARGUMENTS`, an error where it is not known."""
+
+    def get(model: "EEGModel") -> Any:
+        value = model._signal[name]
+        if value is None:
+            raise ValueError(
+                f"{type(model).__name__} needs {name}, which was neither given nor inferred. {remedy}"
+            )
+        return value
+
+    return property(get, doc=description)
 
 
 class EEGModel(nn.Module, HubMixin):
@@ -72,147 +60,41 @@ class EEGModel(nn.Module, HubMixin):
     layer_classes: ClassVar[dict[str, type[nn.Module]]] = LAYER_CLASSES
     published_names: ClassVar[tuple[tuple[str, str], ...]] = ()
 
+    n_outputs = signal_property(
+        "n_outputs", "Number of outputs, for classification the number of classes.", "Pass n_outputs."
+    )
+    n_chans = signal_property("n_chans", "Number of EEG channels.", "Pass n_chans or chs_info.")
+    chs_info = signal_property(
+        "chs_info", 'One dictionary per channel, as in ``mne.Info["chs"]``.', 'Pass chs_info=info["chs"].'
+    )
+    n_times = signal_property(
+        "n_times",
+        "Number of samples of a window.",
+        "Pass n_times, or input_window_seconds and sfreq.",
+    )
+    input_window_seconds = signal_property(
+        "input_window_seconds",
+        "Length of a window in seconds.",
+        "Pass input_window_seconds, or n_times and sfreq.",
+    )
+    sfreq = signal_property(
+        "sfreq", "Sampling frequency in Hz.", "Pass sfreq, or n_times and input_window_seconds."
+    )
+
     def __init__(self, arguments: dict[str, Any]) -> None:
         super().__init__()
-        self.arguments = {name: arguments[name] for name in self.argument_names() if name in arguments}
-        n_outputs, n_chans, chs_info, n_times, seconds, sfreq = (arguments[name] for name in SIGNAL_ARGUMENTS)
-        for name in ("n_outputs", "n_chans", "n_times", "input_window_seconds", "sfreq"):
-            if arguments[name] is not None and not arguments[name] > 0:
-                raise ValueError(f"{name} must be positive, got {arguments[name]}.")
-        if n_chans is not None and chs_info is not None and len(chs_info) != n_chans:
-            raise ValueError(
-                f"n_chans={n_chans} contradicts chs_info, which describes {len(chs_info)} channels. "
-                "Pass one of them."
-            )
-        if None not in (n_times, seconds, sfreq) and n_times != round(seconds * sfreq):
-            raise ValueError(
-                f"n_times={n_times} contradicts input_window_seconds={seconds} at sfreq={sfreq}, "
-                f"which are {round(seconds * sfreq)} samples. Pass two of the three."
-            )
-        self._n_outputs = n_outputs
-        self._n_chans = n_chans
-        self._chs_info = None if chs_info is None else [read_channel(channel) for channel in chs_info]
-        self._n_times = n_times
-        self._input_window_seconds = seconds
-        self._sfreq = sfreq
-
-    @classmethod
-    def argument_names(cls) -> list[str]:
-        """List the constructor's arguments, in their order.
-
-        Returns
-        -------
-        names : list of str
-            Names, without ``self``.
-        """
-        return list(inspect.signature(cls.__init__).parameters)[1:]
-
-    @property
-    def n_outputs(self) -> int:
-        """Number of outputs, for classification the number of classes.
-
-        Raises
-        ------
-        ValueError
-            If it was neither given nor follows from what was given.
-        """
-        return self._known("n_outputs", self._n_outputs, "Pass n_outputs.")
-
-    @property
-    def n_chans(self) -> int:
-        """Number of EEG channels.
-
-        Raises
-        ------
-        ValueError
-            If it was neither given nor follows from what was given.
-        """
-        n_chans = len(self._chs_info) if self._n_chans is None and self._chs_info else self._n_chans
-        return self._known("n_chans", n_chans, "Pass n_chans or chs_info.")
-
-    @property
-    def chs_info(self) -> list[dict[str, Any]]:
-        """One dictionary per channel, as in ``mne.Info["chs"]``.
-
-        Raises
-        ------
-        ValueError
-            If it was neither given nor follows from what was given.
-        """
-        return self._known("chs_info", self._chs_info, 'Pass chs_info=info["chs"].')
-
-    @property
-    def n_times(self) -> int:
-        """Number of samples of a window.
-
-        Raises
-        ------
-        ValueError
-            If it was neither given nor follows from what was given.
-        """
-        n_times = self._n_times
-        if n_times is None and None not in (self._input_window_seconds, self._sfreq):
-            n_times = round(self._input_window_seconds * self._sfreq)
-        return self._known("n_times", n_times, "Pass n_times, or input_window_seconds and sfreq.")
-
-    @property
-    def input_window_seconds(self) -> float:
-        """Length of a window in seconds.
-
-        Raises
-        ------
-        ValueError
-            If it was neither given nor follows from what was given.
-        """
-        seconds = self._input_window_seconds
-        if seconds is None and None not in (self._n_times, self._sfreq):
-            seconds = self._n_times / self._sfreq
-        return self._known(
-            "input_window_seconds", seconds, "Pass input_window_seconds, or n_times and sfreq."
-        )
-
-    @property
-    def sfreq(self) -> float:
-        """Sampling frequency in Hz.
-
-        Raises
-        ------
-        ValueError
-            If it was neither given nor follows from what was given.
-        """
-        sfreq = self._sfreq
-        if sfreq is None and None not in (self._n_times, self._input_window_seconds):
-            sfreq = self._n_times / self._input_window_seconds
-        return self._known("sfreq", sfreq, "Pass sfreq, or n_times and input_window_seconds.")
+        # The caller's locals() are all arguments as they are; huggingface_hub's own record, of what JSON can
+        # hold, has no classes.
+        self.arguments = {name: arguments[name] for name in parameters_of(type(self)) if name in arguments}
+        self._signal = complete_signal(arguments)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Shape of one window as a batch: (1, n_chans, n_times)."""
         return (1, self.n_chans, self.n_times)
 
-    def _known(self, name: str, value: Any, remedy: str) -> Any:
-        if value is None:
-            raise ValueError(
-                f"{type(self).__name__} needs {name}, which was neither given nor inferred. {remedy}"
-            )
-        return value
-
     def check_input(self, x: Tensor, n_times_least: int) -> None:
-        """Refuse windows that this model cannot read.
-
-        Parameters
-        ----------
-        x : torch.Tensor, shape (batch, n_chans, n_times)
-            EEG windows in the unit of the model's contract.
-        n_times_least : int
-            Samples that a window needs at least.
-
-        Raises
-        ------
-        ValueError
-            If the number of axes or channels differs from what the model was built for, or if the
-            windows are too short.
-        """
+        """Refuse windows that this model cannot read, or that are too short for it."""
         name = type(self).__name__
         if x.ndim != 3:
             raise ValueError(
@@ -263,7 +145,7 @@ class EEGModel(nn.Module, HubMixin):
         """
         if n_outputs < 1:
             raise ValueError(f"n_outputs must be positive, got {n_outputs}.")
-        self._n_outputs = n_outputs
+        self._signal["n_outputs"] = n_outputs
         self.arguments["n_outputs"] = n_outputs
         if "return_encoder_output" in self.arguments:
             self.return_encoder_output = self.arguments["return_encoder_output"] = False
@@ -295,8 +177,8 @@ class EEGModel(nn.Module, HubMixin):
                     f"{', '.join(sorted(layer.__name__ for layer in names))}. Save the state_dict instead."
                 )
             config[argument] = names[value] if callable(value) else to_plain(value)
-        if self._chs_info is not None:
-            config["chs_info"] = [write_channel(channel) for channel in self._chs_info]
+        if self._signal["chs_info"] is not None:
+            config["chs_info"] = [write_channel(channel) for channel in self.chs_info]
         return config
 
     @classmethod
@@ -316,41 +198,21 @@ class EEGModel(nn.Module, HubMixin):
         Raises
         ------
         ValueError
-            If the configuration names arguments that this class does not have, or classes that are not
-            in `layer_classes`.
+            If the configuration names arguments that this class does not have or classes that are not in
+            `layer_classes`, or holds values of another type, or larger ones, than an argument can have.
         """
-        arguments = {key: value for key, value in config.items() if key not in FOREIGN_KEYS}
-        unknown = sorted(set(arguments) - set(cls.argument_names()))
-        if unknown:
+        arguments = read_arguments(cls, config)
+        try:
+            return cls(**arguments)
+        except (ArithmeticError, LookupError, TypeError) as error:
             raise ValueError(
-                f"{cls.__name__} has no argument {', '.join(unknown)}. "
-                "Is this the configuration of another model, or of a newer version?"
-            )
-        for argument, value in arguments.items():
-            # Only names of classes hold dots.
-            if isinstance(value, str) and "." in value:
-                if value not in cls.layer_classes:
-                    raise ValueError(
-                        f"{argument}={value!r} names a class that {cls.__name__} does not know, and "
-                        f"configurations never import any. Known are {', '.join(sorted(cls.layer_classes))}."
-                    )
-                arguments[argument] = cls.layer_classes[value]
-        return cls(**arguments)
+                f"This configuration builds no {cls.__name__} ({error!r}). Compare it with that of a model "
+                "that was saved."
+            ) from error
 
     @classmethod
     def translate_state_dict(cls, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Give tensors of the authors' checkpoints the names they have here.
-
-        Parameters
-        ----------
-        state_dict : dict of torch.Tensor
-            Tensors by name.
-
-        Returns
-        -------
-        translated : dict of torch.Tensor
-            The same tensors; names of this package and unknown names stay.
-        """
+        """Give tensors of the authors' checkpoints the names they have here; other names stay."""
         translated = {}
         for name, tensor in state_dict.items():
             for published, here in cls.published_names:
@@ -382,13 +244,7 @@ class EEGModel(nn.Module, HubMixin):
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model in evaluation mode; afterwards, also after an error, every module is as it was.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Any module.
-    """
+    """Put a model in evaluation mode; afterwards, also after an error, every module is as it was."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         model.eval()
@@ -396,6 +252,34 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def complete_signal(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the signal arguments and infer what follows from them; None stays where nothing does."""
+    n_outputs, n_chans, chs_info, n_times, seconds, sfreq = (arguments[name] for name in SIGNAL_ARGUMENTS)
+    for name in ("n_outputs", "n_chans", "n_times", "input_window_seconds", "sfreq"):
+        if arguments[name] is not None and not arguments[name] > 0:
+            raise ValueError(f"{name} must be positive, got {arguments[name]}.")
+    if n_chans is not None and chs_info is not None and len(chs_info) != n_chans:
+        raise ValueError(
+            f"n_chans={n_chans} contradicts chs_info, which describes {len(chs_info)} channels. "
+            "Pass one of them."
+        )
+    if None not in (n_times, seconds, sfreq) and n_times != round(seconds * sfreq):
+        raise ValueError(
+            f"n_times={n_times} contradicts input_window_seconds={seconds} at sfreq={sfreq}, "
+            f"which are {round(seconds * sfreq)} samples. Pass two of the three."
+        )
+    if chs_info is not None:
+        chs_info = [read_channel(channel) for channel in chs_info]
+        n_chans = len(chs_info) or None
+    if n_times is None and None not in (seconds, sfreq):
+        n_times = round(seconds * sfreq)
+    elif seconds is None and None not in (n_times, sfreq):
+        seconds = n_times / sfreq
+    elif sfreq is None and None not in (n_times, seconds):
+        sfreq = n_times / seconds
+    return dict(zip(SIGNAL_ARGUMENTS, (n_outputs, n_chans, chs_info, n_times, seconds, sfreq), strict=True))
 
 
 def read_channel(channel: Mapping[str, Any]) -> dict[str, Any]:
@@ -415,12 +299,3 @@ def write_channel(channel: Mapping[str, Any]) -> dict[str, Any]:
     if channel.get("loc") is not None:
         plain["loc"] = np.asarray(channel["loc"], dtype=float).tolist()
     return plain
-
-
-def to_plain(value: Any) -> Any:
-    """Turn numpy scalars and arrays into plain values, inside lists and dictionaries too."""
-    if isinstance(value, dict):
-        return {key: to_plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_plain(item) for item in value]
-    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from eeglab_models.models.arguments import default_of, describe_argument, parameters_of
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.codebrain import CodeBrain
 from eeglab_models.models.contract import EEGPT_CHANNELS
@@ -25,7 +26,7 @@ from eeglab_models.models.download import PICKLES, read_weights
 from eeglab_models.models.eegdino import EEGDINO, EEGDINO_CONFIGS
 from eeglab_models.models.eegpt import EEGPT, PatchNormEmbed
 from eeglab_models.models.fblightconvnet import FBLightConvNet
-from eeglab_models.models.hub import default_of, fill_model, show
+from eeglab_models.models.hub import fill_model
 from eeglab_models.models.report import LoadReport, fingerprint, shorten
 
 State = Mapping[str, Tensor]
@@ -123,7 +124,7 @@ def convert_checkpoint(
     return replace(
         report,
         ignored=tuple(sorted({*report.ignored, *others})),
-        assumed=tuple(show(*item) for item in sorted(assumed.items())),
+        assumed=tuple(describe_argument(*item) for item in sorted(assumed.items())),
     )
 
 
@@ -234,7 +235,7 @@ def complete_head(cls: type[EEGModel], arguments: Arguments, told: Arguments) ->
         )
     if n_outputs is not None:
         return arguments
-    if "return_encoder_output" not in cls.argument_names():
+    if "return_encoder_output" not in parameters_of(cls):
         raise ValueError(
             f"The checkpoint holds no head, and {cls.__name__} needs one. Pass n_outputs, the number of "
             "classes of your task."

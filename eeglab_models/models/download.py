@@ -31,35 +31,10 @@ LARGEST_CONFIG = 1_000_000  # bytes; the configuration of 1000 channels with pos
 
 
 def fetch(source: str, filename: str, hub: dict[str, Any]) -> Path:
-    """Find a file in a folder or download it from the Hub, or say in one sentence what is in the way.
+    """Find a file in a folder or download it from the Hub, its content checked against the stated hash.
 
-    Links inside a folder are followed, because the Hub's cache is made of them.
-
-    Parameters
-    ----------
-    source : str
-        Folder, or name of a Hub repository (``"user/model"``).
-    filename : str
-        Name of the file inside it: safetensors or JSON.
-    hub : dict
-        Arguments of `huggingface_hub.hf_hub_download`: revision, cache_dir, force_download,
-        local_files_only, token.
-
-    Returns
-    -------
-    path : pathlib.Path
-        The file, its content checked against the hash that the Hub states.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder, repository, revision or file does not exist, or is not in the cache while offline.
-    PermissionError
-        If the Hub refuses the token, or asks for consent to the terms of a repository.
-    ConnectionError
-        If the Hub cannot be reached, fails, or sends an incomplete file.
-    ValueError
-        If a name is not a plain one, or the content is not what the Hub published.
+    `hub` holds arguments of `huggingface_hub.hf_hub_download`: revision, cache_dir, force_download,
+    local_files_only, token. Links inside a folder are followed, because the Hub's cache is made of them.
     """
     check_names(filename, hub.get("revision"), hub.get("token"))
     folder = Path(source)
@@ -108,100 +83,68 @@ def find_in_folder(folder: Path, filename: str) -> Path:
     raise FileNotFoundError(f"{folder} holds no {filename}{found}")
 
 
+# What is raised for the client's errors, narrow classes before wide ones, and what it says.
+SENTENCES = {
+    PermissionError: {
+        GatedRepoError: "{source!r} asks for consent to its terms, which this login has not given. Accept "
+        "them at {hub}/{source}, then log in with: hf auth login.",
+    },
+    FileNotFoundError: {
+        HFValidationError: "{source!r} is neither a folder nor a readable Hub repository. "
+        "Check the path, or write the repository as 'user/model'.",
+        (LocalEntryNotFoundError, OfflineModeIsEnabled): "{file} is not in the cache and the Hub cannot be "
+        "reached while offline. Load it once with a network, or pass a folder.",
+        RepositoryNotFoundError: "{source!r} is neither a folder nor a readable Hub repository: the Hub "
+        "answered {status}. Check the name, or log in with: hf auth login.",
+        RevisionNotFoundError: "{source!r} has no revision {revision!r}. "
+        "Check the branch, tag or commit at {hub}/{source}.",
+        EntryNotFoundError: "The Hub repository {source!r} holds no {filename} at revision {revision!r}. "
+        + CONVERT,
+    },
+    ConnectionError: {
+        FileMetadataError: "{hub} does not answer as a Hub when asked for {file}. "
+        "Check HF_ENDPOINT, proxy and firewall.",
+    },
+}
+
+
 def explain(error: Exception, source: str, filename: str, hub: dict[str, Any]) -> Exception:
     """Say in one sentence what kept a file from being downloaded; never quotes the server or the token."""
-    revision = hub.get("revision") or constants.DEFAULT_REVISION
     # The client wraps what went wrong while it looked into the cache.
     wrapped = isinstance(error, LocalEntryNotFoundError) or type(error) is ValueError
     reason = (wrapped and error.__cause__) or error
     status = getattr(getattr(reason, "response", None), "status_code", None)
+    revision = hub.get("revision") or constants.DEFAULT_REVISION
+    file = f"{filename} of {source!r} at revision {revision!r}"
+    facts = {"source": source, "filename": filename, "revision": revision, "file": file, "status": status}
+
     offline = isinstance(reason, LocalEntryNotFoundError | OfflineModeIsEnabled)
-
     if hub.get("force_download") and (hub.get("local_files_only") or offline):
-        kind, sentence = FORCED_OFFLINE
-    elif known := [answer for types, *answer in REASONS if isinstance(reason, types)]:
-        kind, sentence = known[0]
-    elif status is not None:
-        kind, sentence = REFUSED if status in (401, 403) else FAILED
-    else:
-        kind, sentence = UNREACHABLE if reason is not error else BROKEN_OFF
-    return kind(
-        sentence.format(
-            source=source,
-            filename=filename,
-            revision=revision,
-            file=f"{filename} of {source!r} at revision {revision!r}",
-            hub=constants.ENDPOINT,
-            status=status,
-            reason=type(reason).__name__,
+        return ValueError(
+            "force_download=True needs the Hub, got local_files_only=True or HF_HUB_OFFLINE=1. Drop one."
         )
+    for kind, sentences in SENTENCES.items():
+        for cause, sentence in sentences.items():
+            if isinstance(reason, cause):
+                return kind(sentence.format(hub=constants.ENDPOINT, **facts))
+    if status in (401, 403):
+        return PermissionError(
+            f"The Hub refused {file} with status {status}: the token is invalid or may not read it. "
+            "Log in with: hf auth login, or pass another token."
+        )
+    if status is not None:
+        return ConnectionError(
+            f"The Hub answered with status {status} when asked for {file}. Try again later, or pass a folder."
+        )
+    name = type(reason).__name__
+    if reason is error:
+        return ConnectionError(
+            f"The download of {file} broke off before the file was complete ({name}). Try again."
+        )
+    return ConnectionError(
+        f"The Hub at {constants.ENDPOINT} cannot be reached ({name}) and {file} is not in the cache. "
+        "Check the network, or pass a folder."
     )
-
-
-FORCED_OFFLINE = (
-    ValueError,
-    "force_download=True needs the Hub, got local_files_only=True or HF_HUB_OFFLINE=1. Drop one of them.",
-)
-UNREACHABLE = (
-    ConnectionError,
-    "The Hub at {hub} cannot be reached ({reason}) and {file} is not in the cache. "
-    "Check the network, or pass a folder.",
-)
-FAILED = (
-    ConnectionError,
-    "The Hub answered with status {status} when asked for {file}. Try again later, or pass a folder.",
-)
-REFUSED = (
-    PermissionError,
-    "The Hub refused {file} with status {status}: the token is invalid or may not read it. "
-    "Log in with: hf auth login, or pass another token.",
-)
-BROKEN_OFF = (
-    ConnectionError,
-    "The download of {file} broke off before the file was complete ({reason}). Try again.",
-)
-# Narrow classes of errors before wide ones.
-REASONS = (
-    (
-        HFValidationError,
-        FileNotFoundError,
-        "{source!r} is neither a folder nor a readable Hub repository. "
-        "Check the path, or write the repository as 'user/model'.",
-    ),
-    (
-        (LocalEntryNotFoundError, OfflineModeIsEnabled),
-        FileNotFoundError,
-        "{file} is not in the cache and the Hub cannot be reached while offline. "
-        "Load it once with a network, or pass a folder.",
-    ),
-    (
-        GatedRepoError,
-        PermissionError,
-        "{source!r} asks for consent to its terms, which this login has not given. "
-        "Accept them at {hub}/{source}, then log in with: hf auth login.",
-    ),
-    (
-        RepositoryNotFoundError,
-        FileNotFoundError,
-        "{source!r} is neither a folder nor a readable Hub repository: the Hub answered {status}. "
-        "Check the name, or log in with: hf auth login.",
-    ),
-    (
-        RevisionNotFoundError,
-        FileNotFoundError,
-        "{source!r} has no revision {revision!r}. Check the branch, tag or commit at {hub}/{source}.",
-    ),
-    (
-        EntryNotFoundError,
-        FileNotFoundError,
-        "The Hub repository {source!r} holds no {filename} at revision {revision!r}. " + CONVERT,
-    ),
-    (
-        FileMetadataError,
-        ConnectionError,
-        "{hub} does not answer as a Hub when asked for {file}. Check HF_ENDPOINT, proxy and firewall.",
-    ),
-)
 
 
 def check_content(path: Path) -> Path:
@@ -213,37 +156,27 @@ def check_content(path: Path) -> Path:
     stated = blob.name
     if blob.parent.name != "blobs" or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", stated):
         return path
-    # Small files are stored as git does: SHA-1 of a header and the content.
+    # Git names small files by the SHA-1 of a header and the content; mirrors leave the header out.
     header = b"blob %d\0" % path.stat().st_size
-    start = hashlib.sha256() if len(stated) == 64 else hashlib.sha1(header, usedforsecurity=False)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, lambda: start).hexdigest()
-    if digest != stated:
+    starts = [b""] if len(stated) == 64 else [header, b""]
+    digests = [hash_content(blob, start, "sha256" if len(stated) == 64 else "sha1") for start in starts]
+    if stated not in digests:
         raise ValueError(
             f"{path} was altered or damaged: the Hub states the hash {stated[:12]}, its content has "
-            f"{digest[:12]}. Delete {blob.resolve()}, or load once with force_download=True."
+            f"{digests[0][:12]}. Delete {blob.resolve()}, or load once with force_download=True."
         )
     return path
 
 
+def hash_content(path: Path, header: bytes, algorithm: str) -> str:
+    """Hash a header and the content of a file, piece by piece."""
+    start = hashlib.new(algorithm, header, usedforsecurity=False)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: start).hexdigest()
+
+
 def read_config(path: Path) -> dict[str, Any]:
-    """Read the constructor's arguments.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        JSON file of plain values.
-
-    Returns
-    -------
-    config : dict
-        Arguments by name.
-
-    Raises
-    ------
-    ValueError
-        If the file is too large, not JSON, not an object, or gives an argument a number that is none.
-    """
+    """Read a constructor's arguments from a JSON file, or say what it holds instead."""
     size = path.stat().st_size
     if size > LARGEST_CONFIG:
         raise ValueError(
@@ -266,25 +199,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file, or say that it is none.
-
-    safetensors checks the whole header, sizes and offsets against the file, before it reads a tensor.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    weights : dict of torch.Tensor
-        Tensors by name, on the CPU.
-
-    Raises
-    ------
-    ValueError
-        If the file is truncated, damaged or of another kind.
-    """
+    """Read a safetensors file, or say that it is none: its header is checked before a tensor is read."""
     try:
         return load_file(path)
     except SafetensorError as error:

@@ -27,8 +27,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from eeglab_models.models.arguments import LAYER_CLASSES
 from eeglab_models.models.attention import Attend
-from eeglab_models.models.base import LAYER_CLASSES, EEGModel
+from eeglab_models.models.base import EEGModel
 from eeglab_models.models.contract import (
     EEGPT_19_CHANNELS,
     EEGPT_CHANNELS,
@@ -190,7 +191,7 @@ class EEGPT(EEGModel):
 
         if chan_proj_type == "none":
             self.chan_proj = nn.Identity()
-            names = None if self._chs_info is None else [channel["ch_name"] for channel in self._chs_info]
+            names = None if chs_info is None else [channel["ch_name"] for channel in chs_info]
             chans_id = look_up_channels(names, self.n_chans)
         else:
             max_norm = chan_conv_max_norm if chan_proj_type == "conv1d_constraint" else None

@@ -5,8 +5,9 @@ plain values, names of classes are looked up in a table, weights are safetensors
 silently random: every tensor of the model is accounted for in a `LoadReport`.
 """
 
-import inspect
 import json
+import os
+import tempfile
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -18,6 +19,8 @@ from huggingface_hub import PyTorchModelHubMixin
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from eeglab_models.files import UNFINISHED, flush
+from eeglab_models.models.arguments import check_fixed_arguments, name_assumed
 from eeglab_models.models.download import (
     CONFIG_FILE,
     PICKLES,
@@ -29,6 +32,7 @@ from eeglab_models.models.download import (
 )
 from eeglab_models.models.report import LoadReport, fingerprint, keys_of, shorten
 
+CARD_FILE = "README.md"
 # Bytes that a fresh head may add to the weights of a file: CodeBrain's reads every patch of a window.
 LARGEST_HEAD = 2_000_000_000
 # Arguments that say the same: the caller's replaces the other one of a configuration.
@@ -141,8 +145,8 @@ class HubMixin(
         config_path, weights_path = locate(source, filename, hub)
         config = {} if config_path is None else read_config(config_path)
         weights = read_weights(weights_path)
-        cls.check_fixed_arguments(source, config, arguments)
-        assumed = cls.assume_fixed_arguments(config | arguments)
+        check_fixed_arguments(cls, source, config, arguments)
+        assumed = name_assumed(cls, config | arguments)
 
         n_outputs = arguments.pop("n_outputs", None)
         if config.get("n_outputs") is None:
@@ -152,9 +156,9 @@ class HubMixin(
         for given, other in REPLACES.items():
             if given in arguments and other in config:
                 config[other] = None
-        cls.check_size(config | arguments, weights, source)
+        check_size(cls, config | arguments, weights, source)
         if config_path is None:
-            model = cls.from_arguments_alone(weights_path, config | arguments)
+            model = build_without_config(cls, weights_path, config | arguments)
         else:
             model = cls.from_config(config | arguments)
         derived = "compare" if config_path is None else "keep" if arguments else "load"
@@ -163,116 +167,35 @@ class HubMixin(
         model = model.to(map_location).eval()
         return (model, report) if return_report else model
 
-    @classmethod
-    def check_fixed_arguments(
-        cls, source: str, config: Mapping[str, Any], arguments: Mapping[str, Any]
-    ) -> None:
-        """Refuse arguments other than the configuration's where no shape would reveal the mistake.
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Save configuration, weights and a model card; an older model in the folder stays until then.
 
         Parameters
         ----------
-        source : str
-            Where the weights come from, for the message.
-        config : dict
-            What the configuration says.
-        arguments : dict
-            What the caller says.
-
-        Raises
-        ------
-        ValueError
-            If both state one of `fixed_arguments`, and differently.
-        """
-        for name in cls.fixed_arguments:
-            if name in config and name in arguments and plain(config[name]) != plain(arguments[name]):
-                raise ValueError(
-                    f"The weights of {source} were trained with {show(name, config[name])}, got "
-                    f"{show(name, arguments[name])}: they would load, since no shape reveals it, and compute "
-                    f"something else. Leave {name} out; if you mean it, build the model yourself and call "
-                    "load_state_dict."
-                )
-
-    @classmethod
-    def assume_fixed_arguments(cls, known: Collection[str]) -> tuple[str, ...]:
-        """Name the fixed arguments that nobody stated, with their defaults.
-
-        Parameters
-        ----------
-        known : collection of str
-            Names of the arguments that the configuration or the caller states.
+        save_directory : str or pathlib.Path
+            Folder; made if it is not there. A README.md that lies in it is kept.
+        **options
+            Options of ``huggingface_hub.PyTorchModelHubMixin.save_pretrained``.
 
         Returns
         -------
-        assumed : tuple of str
-            The other `fixed_arguments`, each written as ``name=default``.
+        url : str or None
+            Of the commit, with ``push_to_hub=True``.
         """
-        return tuple(show(name, default_of(cls, name)) for name in cls.fixed_arguments if name not in known)
-
-    @classmethod
-    def check_size(cls, arguments: Mapping[str, Any], weights: Mapping[str, Tensor], source: str) -> None:
-        """Refuse arguments that describe a far larger model than the weights: it could fill the memory.
-
-        Parameters
-        ----------
-        arguments : dict
-            Constructor arguments.
-        weights : dict of torch.Tensor
-            Tensors by name.
-        source : str
-            Where both come from, for the message.
-
-        Raises
-        ------
-        ValueError
-            If the model would need more than ten times the bytes of the weights and 2 GB for its head, or if
-            the arguments describe no model.
-        """
-        try:
-            with warnings.catch_warnings(action="ignore"), torch.device("meta"):
-                state = cls.from_config(arguments).state_dict()
-        except (TypeError, ValueError):
-            # What is wrong with the arguments is said when the model is built.
-            return
-        except RuntimeError as error:
-            raise ValueError(f"The configuration of {source} describes no model: {error}.") from error
-        expected, given = (sum(tensor.nbytes for tensor in tensors.values()) for tensors in (state, weights))
-        if expected > 10 * given + LARGEST_HEAD:
-            raise ValueError(
-                f"The configuration of {source} describes a model of {expected / 1e9:.0f} GB, its weights "
-                f"hold {given / 1e6:.1f} MB: one of them is not what was published. Nothing was built."
-            )
-
-    @classmethod
-    def from_arguments_alone(cls, path: Path, arguments: Mapping[str, Any]) -> "HubMixin":
-        """Build a model whose weights came without a configuration, or say what has to be given.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-            File of the weights, for the message.
-        arguments : dict
-            Constructor arguments.
-
-        Returns
-        -------
-        model : EEGModel
-            With fresh weights.
-
-        Raises
-        ------
-        ValueError
-            If the arguments are too few or build no model.
-        """
-        try:
-            return cls.from_config(arguments)
-        except (TypeError, ValueError) as error:
-            given = [name for name, value in arguments.items() if value is not None]
-            missing = [name for name in ("n_chans", "n_times", "n_outputs") if name not in given]
-            raise ValueError(
-                f"There is no {CONFIG_FILE} beside {path}, so the arguments that its weights were trained "
-                f"with have to be given: got {', '.join(given) or 'none'}"
-                f"{', not ' + ', '.join(missing) if missing else ''}. {error}"
-            ) from error
+        folder = Path(save_directory).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=UNFINISHED) as beside:
+            written = Path(beside) / folder.name
+            url = super().save_pretrained(written, **options)
+            for path in written.iterdir():
+                flush(path)
+            # Whoever loads between two renames finds no configuration, rather than that of other weights.
+            (folder / CONFIG_FILE).unlink(missing_ok=True)
+            os.replace(written / WEIGHTS_FILE, folder / WEIGHTS_FILE)
+            os.replace(written / CONFIG_FILE, folder / CONFIG_FILE)
+            if not (folder / CARD_FILE).exists():
+                os.replace(written / CARD_FILE, folder / CARD_FILE)
+        return url
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """Write configuration and weights; called by huggingface_hub's ``save_pretrained``."""
@@ -280,6 +203,40 @@ class HubMixin(
         (save_directory / CONFIG_FILE).write_text(config, encoding="utf-8")
         state = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
         save_file(state, save_directory / WEIGHTS_FILE, metadata={"format": "pt"})
+
+
+def build_without_config(cls: type[HubMixin], path: Path, arguments: Mapping[str, Any]) -> HubMixin:
+    """Build a model whose weights came without a configuration, or say what has to be given."""
+    try:
+        return cls.from_config(arguments)
+    except ValueError as error:
+        given = [name for name, value in arguments.items() if value is not None]
+        missing = [name for name in ("n_chans", "n_times", "n_outputs") if name not in given]
+        raise ValueError(
+            f"There is no {CONFIG_FILE} beside {path}, so the arguments that its weights were trained "
+            f"with have to be given: got {', '.join(given) or 'none'}"
+            f"{', not ' + ', '.join(missing) if missing else ''}. {error}"
+        ) from error
+
+
+def check_size(
+    cls: type[HubMixin], arguments: Mapping[str, Any], weights: Mapping[str, Tensor], source: str
+) -> None:
+    """Refuse arguments that describe a far larger model than the weights: it could fill the memory."""
+    try:
+        with warnings.catch_warnings(action="ignore"), torch.device("meta"):
+            state = cls.from_config(arguments).state_dict()
+    except ValueError:
+        # What is wrong with the arguments is said when the model is built.
+        return
+    except RuntimeError as error:
+        raise ValueError(f"The configuration of {source} describes no model: {error}.") from error
+    expected, given = (sum(tensor.nbytes for tensor in tensors.values()) for tensors in (state, weights))
+    if expected > 10 * given + LARGEST_HEAD:
+        raise ValueError(
+            f"The configuration of {source} describes a model of {expected / 1e9:.0f} GB, its weights "
+            f"hold {given / 1e6:.1f} MB: one of them is not what was published. Nothing was built."
+        )
 
 
 def locate(source: str, filename: str, hub: dict[str, Any]) -> tuple[Path | None, Path]:
@@ -308,6 +265,9 @@ def fill_model(
 ) -> LoadReport:
     """Put weights into a model, or say in one error what keeps them from fitting.
 
+    Tensors of the encoder have to fit, all of them or, with `allow_partial`, some. A module of the task
+    loads whole or starts fresh; it has to load unless `n_outputs` or `allow_partial` is given.
+
     Parameters
     ----------
     model : EEGModel
@@ -335,74 +295,87 @@ def fill_model(
         If weights of the encoder are missing, of another shape, or unknown to the model; with
         `allow_partial`, if none fits.
     """
-    names, weights = set(weights), model.translate_state_dict(weights)
-    if len(weights) < len(names):
-        raise ValueError(
-            f"{source} holds several tensors for the same tensor of {type(model).__name__}: "
-            f"{len(names)} names stand for {len(weights)}. Keep one encoder, and remove the others."
-        )
-    own = model.state_dict()
-    misshaped = {key for key in weights if key in own and weights[key].shape != own[key].shape}
-    missing = set(own) - set(weights) - keys_of(own, model.derived_modules)
-    unknown = set(weights) - set(own)
-    absent = [module for module in model.task_modules if not keys_of(own, (module,))]
-    ignored = keys_of(unknown, model.pretraining_modules) | keys_of(weights, absent)
-    if derived == "keep":
-        ignored |= keys_of(weights, model.derived_modules)
+    held, own = translate(model, weights, source), model.state_dict()
+    derived_keys = keys_of(own, model.derived_modules)
+    encoder = set(own) - derived_keys - keys_of(own, model.task_modules)
+    shared, unknown = set(held) & set(own), set(held) - set(own)
+    fitting = {key for key in shared if held[key].shape == own[key].shape}
 
     # A module of which only a part fits is no module: all of it starts fresh.
-    unfit = missing if n_outputs is None and not allow_partial else missing | misshaped
-    fresh = [module for module in model.task_modules if keys_of(unfit, (module,))]
+    usable = set(held) if n_outputs is None and not allow_partial else fitting
+    fresh = [module for module in model.task_modules if keys_of(set(own) - usable, (module,))]
     if n_outputs not in (None, model.arguments["n_outputs"]):
         fresh.append("final_layer")
-    ignored |= keys_of(weights, fresh)
+    left = keys_of(held, fresh) | (derived_keys if derived == "keep" else set())
+    loaded = fitting - left
 
-    encoder = set(own) - keys_of(own, (*model.task_modules, *model.derived_modules))
-    lost = (missing | misshaped) & encoder
-    if allow_partial and lost != encoder:
-        ignored |= misshaped | unknown
-    else:
-        lost = set()
+    if not (allow_partial and encoder & loaded):
+        missing = set(own) - set(held) - keys_of(own, fresh) - derived_keys
+        contradicted = find_contradictions(held, own, fitting & derived_keys) if derived == "compare" else ()
         check_fit(
             source,
-            missing={key: own[key].shape for key in missing - keys_of(own, fresh)},
-            misshaped={key: (own[key].shape, weights[key].shape) for key in misshaped - ignored},
-            unexpected=unknown - ignored,
-            contradicted=find_contradictions(model, weights) if derived == "compare" else (),
+            missing={key: own[key].shape for key in missing},
+            misshaped={key: (own[key].shape, held[key].shape) for key in shared - fitting - left},
+            unexpected=unknown - left - keys_of(unknown, unused_modules(model, own)),
+            contradicted=contradicted,
         )
 
-    loaded = set(weights) - ignored
-    model.load_state_dict({key: weights[key] for key in loaded}, strict=False)
+    model.load_state_dict({key: held[key] for key in loaded}, strict=False)
     if n_outputs is not None and "final_layer" in fresh:
         model.reset_head(n_outputs)
+    lost = encoder - loaded
     new = keys_of(model.state_dict(), fresh) | lost
-    unasked = new if n_outputs is None else new - keys_of(new, ["final_layer"])
-    if unasked:
-        counts = f"{len(lost)} of {len(encoder)} tensors of the encoder do not fit. " if lost else ""
-        warnings.warn(
-            f"{counts}{source} holds no fitting weights for {shorten(unasked)}: these are new (random), "
-            "train them before use. A fresh head is asked for with n_outputs=.",
-            stacklevel=3,
-        )
-    published = not names <= set(weights) or bool(keys_of(unknown, model.pretraining_modules))
+    warn_about_new(new if n_outputs is None else new - keys_of(new, ["final_layer"]), lost, encoder, source)
+    published = not set(weights) <= set(held) or bool(keys_of(unknown, model.pretraining_modules))
     return LoadReport(
         source,
-        *(tuple(sorted(keys)) for keys in (loaded, new, ignored)),
+        *(tuple(sorted(keys)) for keys in (loaded, new, set(held) - loaded)),
         layout="the authors' checkpoint" if published else "this package's",
         fingerprint=fingerprint(model),
     )
 
 
-def find_contradictions(model: nn.Module, weights: Mapping[str, Tensor]) -> set[str]:
+def translate(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Give tensors the names that the model has for them, and refuse two of one name."""
+    held = model.translate_state_dict(weights)
+    if len(held) < len(weights):
+        raise ValueError(
+            f"{source} holds several tensors for the same tensor of {type(model).__name__}: "
+            f"{len(weights)} names stand for {len(held)}. Keep one encoder, and remove the others."
+        )
+    return held
+
+
+def unused_modules(model: nn.Module, own: Collection[str]) -> tuple[str, ...]:
+    """Modules that a file may hold and the model has no use for: of pre-training, of another task."""
+    return (
+        *model.pretraining_modules,
+        *(module for module in model.task_modules if not keys_of(own, (module,))),
+    )
+
+
+def find_contradictions(
+    held: Mapping[str, Tensor], own: Mapping[str, Tensor], derived: Collection[str]
+) -> set[str]:
     """Find tensors of the file that the constructor's arguments would make otherwise."""
-    own = model.state_dict()
-    shared = [key for key in keys_of(weights, model.derived_modules) if key in own]
     return {
         key
-        for key in shared
-        if weights[key].shape == own[key].shape
-        and not torch.allclose(weights[key].double(), own[key].double(), rtol=1e-3, atol=1e-6)
+        for key in derived
+        if not torch.allclose(held[key].double(), own[key].double(), rtol=1e-3, atol=1e-6)
     }
+
+
+def warn_about_new(
+    unasked: Collection[str], lost: Collection[str], encoder: Collection[str], source: str
+) -> None:
+    """Warn of tensors that stay random though nobody asked for it."""
+    if unasked:
+        counts = f"{len(lost)} of {len(encoder)} tensors of the encoder do not fit. " if lost else ""
+        warnings.warn(
+            f"{counts}{source} holds no fitting weights for {shorten(unasked)}: these are new (random), "
+            "train them before use. A fresh head is asked for with n_outputs=.",
+            stacklevel=4,
+        )
 
 
 def check_fit(
@@ -429,28 +402,3 @@ def check_fit(
             "with the arguments the weights were trained with. In from_pretrained, n_outputs= asks for a "
             "fresh head, and allow_partial=True starts fresh whatever does not fit."
         )
-
-
-def plain(value: Any) -> Any:
-    """Write a value as configurations do: lists, plain numbers, and published names of classes."""
-
-    def write(item: Any) -> Any:
-        if hasattr(item, "tolist"):
-            return item.tolist()
-        return f"{item.__module__}.{getattr(item, '__qualname__', repr(item))}"
-
-    return json.loads(json.dumps(value, default=write))
-
-
-def show(name: str, value: Any) -> str:
-    """Write an argument and its value, classes without their module, long lists by their length."""
-    value = plain(value)
-    text = value.rpartition(".")[2] if isinstance(value, str) else str(value)
-    if isinstance(value, list) and len(text) > 60:
-        text = f"[{len(value)} values]"
-    return f"{name}={text}"
-
-
-def default_of(cls: type, argument: str) -> Any:
-    """Get the default of a constructor's argument."""
-    return inspect.signature(cls.__init__).parameters[argument].default
