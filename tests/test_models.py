@@ -258,3 +258,11 @@ def test_configurations_never_import_classes(case, model):
 def test_unknown_arguments_of_a_configuration_are_named(model):
     with pytest.raises(ValueError, match="no argument n_legs"):
         type(model).from_config(model.get_config() | {"n_legs": 4})
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_no_windows_have_no_outputs(model, x, training):
+    model.train(training)
+
+    assert model(x[:0]).shape == (0, model.n_outputs)
+    assert model(x[:0], return_features=True)["features"].shape[0] == 0

@@ -31,7 +31,7 @@ from eeglab_models.models.attention import AttendNearby
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.channels import ChannelIds, read_channel_ids
 from eeglab_models.models.contract import CODEBRAIN_CONTRACT, TEMPLE_CHANNELS, Contract
-from eeglab_models.models.fourier import at_least_single, fast_length
+from eeglab_models.models.fourier import at_least_single, fast_length, irfft, rfft
 from eeglab_models.models.patching import CBraModStem, cut_patches, warn_about_tail
 
 __all__ = ["CodeBrain"]
@@ -418,11 +418,9 @@ class PatchEmbedding(CBraModStem):
 
 
 class WeightNormConv1d(nn.Module):
-    """Convolution whose weight is a direction, ``original1``, of a learned length, ``original0``.
+    """Convolution whose weight is a direction of a learned length, after Salimans and Kingma (2016), eq. 2.
 
-    References
-    ----------
-    Salimans and Kingma (2016), Weight normalization, equation 2.
+    It has the names of ``torch.nn.utils.parametrizations.weight_norm``, whose modules refuse to be pickled.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1) -> None:
@@ -518,13 +516,14 @@ class RMSNorm(nn.Module):
 class GlobalConv(nn.Module):
     """Structured global convolution: filters as long as the sequence, made of few learned taps.
 
-    A filter is a row of pieces of two taps each. From piece to piece it is stretched to twice the length
-    and weighs less. Filters are divided by `kernel_norm`, their norm when they were new, which stays while
-    they learn.
+    Every feature is convolved with `N_FILTERS` filters k of two directions and a skip weight D,
 
-    References
-    ----------
-    Li et al. (2023), What makes convolutional models great on long sequence modeling?, ICLR, section 3.
+        y = irfft(rfft(x) * rfft(k_ahead + flip(k_back) + D * delta)).
+
+    A filter is a row of pieces of two taps each. From piece to piece it is stretched to twice the length
+    and weighs less. It is divided by `kernel_norm`, its norm when it was new, which stays while it learns.
+    Source: Li et al. (2023), What makes convolutional models great on long sequence modeling?, ICLR,
+    section 3.
     """
 
     def __init__(
@@ -562,21 +561,37 @@ class GlobalConv(nn.Module):
             filtered = self.norm(filtered.transpose(1, 2)).transpose(1, 2)
         return project(filtered, self.output_linear)
 
+    def kernel(self) -> Float[Tensor, "n_rows embed_dim length"]:
+        """Lay the filters out: stretch, weigh and join their pieces."""
+        return lay_out(list(self.kernel_list), self.multiplier) / self.kernel_norm
+
+    def convolve_plainly(self, tokens: Tokens) -> Float[Tensor, "batch filtered n_tokens"]:
+        """Apply the filters as the formula says: equal to `convolve` by test, and slower."""
+        n_tokens = tokens.shape[-1]
+        kernel = self.kernel()[..., :n_tokens]  # (n_rows, embed_dim, n_tokens or less)
+        kernel = F.pad(kernel, (0, 2 * n_tokens - kernel.shape[-1]))  # (n_rows, embed_dim, 2 * n_tokens)
+        ahead, *back = kernel.split(N_FILTERS)  # each (n_filters, embed_dim, 2 * n_tokens)
+        # The convolution is circular: what stands at the end reaches back, from the next token on.
+        filters = ahead + back[0].flip(-1) if back else ahead
+        spectra = rfft(filters) + self.skip_weight.unsqueeze(-1)  # (n_filters, embed_dim, n_tokens + 1)
+        spectra = spectra * rfft(tokens, 2 * n_tokens).unsqueeze(1)  # (batch, n_filters, embed_dim, ...)
+        return irfft(spectra, 2 * n_tokens)[..., :n_tokens].flatten(1, 2)
+
     def convolve(self, tokens: Tokens) -> Float[Tensor, "batch filtered n_tokens"]:
         """Apply the filters of every feature, as a product of spectra."""
         n_tokens = tokens.shape[-1]
         n_fft = fast_length(2 * n_tokens)
         precise = at_least_single(tokens)
-        spectra = torch.fft.rfft(precise, n=n_fft)  # (batch, embed_dim, n_freqs)
+        spectra = rfft(precise, n_fft)  # (batch, embed_dim, n_freqs)
         filters = self.filter_spectra(n_tokens, n_fft, precise)  # (n_filters, embed_dim, n_freqs)
         # One filter at a time: the products of all would not fit into a processor's cache.
-        filtered = [torch.fft.irfft(spectra * one, n=n_fft)[..., :n_tokens] for one in filters]
+        filtered = [irfft(spectra * one, n_fft)[..., :n_tokens] for one in filters]
         return torch.cat(filtered, dim=1).to(tokens.dtype)  # (batch, n_filters * embed_dim, n_tokens)
 
     def filter_spectra(
         self, n_tokens: int, n_fft: int, like: Tensor
     ) -> Complex[Tensor, "n_filters embed_dim n_freqs"]:
-        """Spectra of the filters, the skip included."""
+        """Add up the spectra of the few taps, the skip included: no filter is ever laid out."""
         # Taps are real, so real and imaginary parts are columns of one real product.
         shapes = torch.view_as_real(self.tap_shapes(n_tokens, n_fft, like))  # (n_taps, n_freqs, 2)
         with torch.autocast(like.device.type, enabled=False):
@@ -593,10 +608,9 @@ class GlobalConv(nn.Module):
         """Spectrum that one unit of every tap adds to a filter."""
         shapes = stretch_taps(len(self.kernel_list), like)[:, :n_tokens]  # (2 * n_pieces, n_tokens or less)
         ahead = F.pad(shapes, (0, n_fft - shapes.shape[1]))  # (2 * n_pieces, n_fft)
-        # The convolution is circular: what stands at the end reaches back, from the next token on.
         directions = [ahead, ahead.flip(-1)] if self.bidirectional else [ahead]
         skip = F.pad(torch.ones_like(shapes[:1, :1]), (0, n_fft - 1))  # (1, n_fft)
-        return torch.fft.rfft(torch.cat([*directions, skip]))  # (n_taps, n_freqs)
+        return rfft(torch.cat([*directions, skip]))  # (n_taps, n_freqs)
 
 
 def weigh_taps(pieces: Sequence[Tensor], multiplier: Tensor) -> Float[Tensor, "n_rows embed_dim n_taps"]:
@@ -614,10 +628,14 @@ def stretch_taps(n_pieces: int, like: Tensor) -> Float[Tensor, "n_taps length"]:
     return torch.block_diag(*pieces)  # (2 * n_pieces, 2**n_pieces)
 
 
+def lay_out(pieces: Sequence[Tensor], multiplier: Tensor) -> Float[Tensor, "n_rows embed_dim length"]:
+    """Lay out the filters that the pieces make."""
+    return weigh_taps(pieces, multiplier) @ stretch_taps(len(pieces), multiplier)
+
+
 def measure_norm(pieces: Sequence[Tensor], multiplier: Tensor) -> Float[Tensor, "n_rows embed_dim 1"]:
     """Norm of the filters that the pieces make."""
-    filters = weigh_taps(pieces, multiplier) @ stretch_taps(len(pieces), multiplier)
-    return filters.detach().norm(dim=-1, keepdim=True)  # (n_rows, embed_dim, 1)
+    return lay_out(pieces, multiplier).detach().norm(dim=-1, keepdim=True)  # (n_rows, embed_dim, 1)
 
 
 class WindowAttention(nn.Module):

@@ -382,11 +382,13 @@ class PatchEmbed(nn.Module):
         Samples of one patch.
     embed_dim : int
         Width of a token.
+    proj : torch.nn.Module or None
+        The map itself; None means a convolution as long as a patch, as published weights have it.
     """
 
-    def __init__(self, patch_size: int, embed_dim: int) -> None:
+    def __init__(self, patch_size: int, embed_dim: int, proj: nn.Module | None = None) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(1, embed_dim, (1, patch_size))
+        self.proj = nn.Conv2d(1, embed_dim, (1, patch_size)) if proj is None else proj
 
     def forward(self, patches: Patches) -> PatchTokens:
         """Embed the patches.
@@ -419,8 +421,7 @@ class PatchNormEmbed(PatchEmbed):
     """
 
     def __init__(self, patch_size: int, embed_dim: int) -> None:
-        super().__init__(patch_size, embed_dim)
-        self.proj = nn.Linear(patch_size, embed_dim)
+        super().__init__(patch_size, embed_dim, nn.Linear(patch_size, embed_dim))
 
     def forward(self, patches: Patches) -> PatchTokens:
         """Embed the patches.
@@ -533,14 +534,14 @@ class Probe(nn.Module):
 class MaxNormLinear(nn.Module):
     """Linear layer that limits the weights of every output where it uses them; the stored ones stay.
 
-    `layer`, a linear layer or a convolution over one sample, gives sizes and initial weights.
+    `layer`, a linear layer or a convolution over one sample, gives sizes and initial weights. The names are
+    those of ``torch.nn.utils.parametrize``, whose modules refuse to be pickled.
     """
 
     def __init__(self, layer: nn.Linear | nn.Conv1d, max_norm: float) -> None:
         super().__init__()
         self.max_norm = max_norm
         self.bias = layer.bias
-        # The name in published weights: torch calls weights so from which others are computed.
         self.parametrizations = nn.ModuleDict({"weight": nn.ParameterDict({"original": layer.weight})})
 
     @property
