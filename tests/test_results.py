@@ -146,10 +146,36 @@ def test_several_data_sets_are_combined(folder):
     assert comparisons.loc["all", "n_subjects"] == 11
 
 
-def test_holm_multiplies_by_the_number_of_tests_that_are_left():
-    corrected = results.correct(np.array([0.01, 0.04, 0.03]))
+def people(folder, scores, dataset):
+    """Runs of CSP + LDA and EEGPT, one person after the other."""
+    for subject, (a, b) in enumerate(scores):
+        write_run(folder, "CSP + LDA", subject, a, dataset=dataset)
+        write_run(folder, "EEGPT", subject, b, dataset=dataset)
 
-    assert corrected == pytest.approx([0.03, 0.06, 0.06])
+
+def test_identical_pipelines_do_not_differ_on_any_number_of_data_sets(tmp_path):
+    for dataset in "ABCDE":
+        people(tmp_path, [(0.5, 0.5), (0.6, 0.6), (0.7, 0.7)], dataset)
+
+    comparisons = results.compare_pipelines(results.read_results(tmp_path)).set_index("dataset")
+
+    assert comparisons.loc["all", ["difference", "p_value"]].tolist() == [0, 1]
+
+
+def test_which_pipeline_is_named_first_changes_no_p_value(tmp_path):
+    """One person in four is better with one of them, the others are alike: ties count in both directions."""
+    for dataset in "ABCDE":
+        people(tmp_path / "one", [(0.5, 0.6), (0.5, 0.5), (0.6, 0.6), (0.7, 0.7)], dataset)
+        people(tmp_path / "other", [(0.6, 0.5), (0.5, 0.5), (0.6, 0.6), (0.7, 0.7)], dataset)
+
+    one, other = (
+        results.compare_pipelines(results.read_results(tmp_path / name)).set_index("dataset").loc["all"]
+        for name in ("one", "other")
+    )
+
+    assert one["difference"] == -other["difference"] == pytest.approx(-0.025)
+    assert one["p_value"] == pytest.approx(other["p_value"])
+    assert one["p_value"] > 0.05
 
 
 def test_tables_are_written_in_every_format_and_read_again(folder, tmp_path):
@@ -188,3 +214,49 @@ def test_a_folder_whose_runs_all_failed_says_why(tmp_path):
 
     with pytest.raises(FileNotFoundError, match="is done yet: ValueError: bad subject"):
         results.read_results(tmp_path)
+
+
+OWN = {"subject": ["1", "2"], "score": [0.5, 0.7], "n_trials": [10, 10]}
+
+
+def write_own(folder, number, **facts):
+    """Write a run of a notebook that has other parameters than ours."""
+    home = folder / "runs" / f"own-{number}"
+    home.mkdir(parents=True)
+    write_json(home / "result.json", {"parameters": {"number": number}, "score": 0.6, **facts})
+    write_json(home / "parameters.json", {"parameters": {"number": number}})
+    write_json(home / "DONE", {})
+
+
+def test_runs_of_a_notebook_of_ones_own_are_named_by_what_varies_and_compared(tmp_path):
+    write_own(tmp_path, 1, folds=OWN)
+    write_own(tmp_path, 2, folds=OWN)
+
+    answer = CliRunner().invoke(app, ["results", str(tmp_path)], env={"COLUMNS": "200"})
+
+    assert answer.exit_code == 0, answer.output
+    assert "own data, own folds" in answer.output
+    assert "number 1 - number 2" in answer.output
+
+
+def test_pipelines_that_one_run_scores_are_told_apart(tmp_path):
+    both = {name: values * 2 for name, values in OWN.items()} | {"pipeline": ["a", "a", "b", "b"]}
+    write_own(tmp_path, 1, folds=both)
+    alone = results.summarise_runs(results.read_results(tmp_path))
+    write_own(tmp_path, 2, folds=both)
+
+    varied = results.summarise_runs(results.read_results(tmp_path))
+
+    assert alone["pipeline"].tolist() == ["a", "b"]
+    assert sorted(varied["pipeline"]) == ["a, number 1", "a, number 2", "b, number 1", "b, number 2"]
+
+
+@pytest.mark.parametrize("facts", [{}, {"folds": {"score": [0.5]}}])
+def test_runs_without_folds_are_a_table_and_one_sentence_says_what_lacks(tmp_path, facts):
+    write_own(tmp_path, 1, **facts)
+
+    answer = CliRunner().invoke(app, ["results", str(tmp_path)])
+
+    assert answer.exit_code == 1
+    assert "A summary needs folds with subject, score, n_trials" in answer.stderr
+    assert results.read_results(tmp_path)["score"].tolist() == [0.6]

@@ -13,7 +13,7 @@ import pytest
 from experiment_stubs import write_grid, write_notebook
 from filelock import FileLock
 
-from eeglab_models.experiments import cluster, runs, sweep
+from eeglab_models.experiments import cluster, runs, sweep, warm
 from eeglab_models.experiments.grid import read_grid
 from eeglab_models.experiments.runs import Limits, Outcome, Run, execute
 
@@ -151,6 +151,37 @@ def test_a_run_that_takes_too_much_is_stopped(run, tmp_path, limits, parameters,
     assert sentence in outcome.problem
 
 
+def test_limits_hold_beside_a_child_that_cannot_be_asked(run, tmp_path):
+    """A child that is over but not waited for has no folder, and psutil refuses to say one."""
+    zombie = subprocess.Popen(["true"])
+    wait_for(lambda: psutil.Process(zombie.pid).status() == psutil.STATUS_ZOMBIE)
+
+    outcome = execute(run(seconds=20.0), tmp_path, Limits(seconds=0.1))
+
+    zombie.wait()
+    assert "Stopped after 0.1 s" in outcome.problem
+
+
+def test_folders_of_a_notebook_are_kept_also_where_an_earlier_attempt_left_one(tmp_path):
+    body = (
+        "import json, pathlib\n"
+        "for name in ('figures', 'checkpoints'):\n"
+        "    pathlib.Path(output_folder, name).mkdir()\n"
+        "    pathlib.Path(output_folder, name, 'a.txt').write_text('new')\n"
+        "pathlib.Path(output_folder, 'result.json').write_text(json.dumps({}))"
+    )
+    one = Run(write_notebook(tmp_path, body=body), {"number": 1}, "test", ("output_folder",))
+    home = one.home(tmp_path)
+    for name in ("figures", "checkpoints"):
+        (home / name).mkdir(parents=True)
+        (home / name / "a.txt").write_text("old")
+
+    outcome = execute(one, tmp_path, Limits())
+
+    assert outcome.status == "done", outcome.problem
+    assert [(home / name / "a.txt").read_text() for name in ("figures", "checkpoints")] == ["new", "new"]
+
+
 def test_a_run_that_another_process_is_at_is_left_alone(run, tmp_path):
     one = run()
     home = one.home(tmp_path)
@@ -209,6 +240,33 @@ def test_a_warm_kernel_shares_no_state_and_no_random_numbers(tmp_path):
     assert second["fresh"]
     assert first["random"] != second["random"]
     assert first["numpy"] != second["numpy"]
+
+
+def test_the_process_that_forks_is_started_anew_for_other_code(monkeypatch):
+    versions = iter(["old", "old", "new"])
+    monkeypatch.setattr(warm, "source_version", lambda: next(versions))
+
+    first, same, other = (warm.warm_process() for _ in range(3))
+
+    assert first is same
+    assert other is not first
+    assert first.process.poll() is not None
+    other.close()
+
+
+def test_the_version_of_the_code_is_that_of_what_decides_a_result(monkeypatch, tmp_path):
+    for file in ("models/eegpt.py", "plotting/maps.py", "workshop/kit.py"):
+        (tmp_path / file).parent.mkdir()
+        (tmp_path / file).write_text("1")
+    monkeypatch.setattr(runs, "PACKAGE", tmp_path)
+    before = runs.source_version()
+    (tmp_path / "plotting/maps.py").write_text("2")
+    (tmp_path / "workshop/kit.py").write_text("2")
+    same = runs.source_version()
+    (tmp_path / "models/eegpt.py").write_text("2")
+
+    assert same == before
+    assert runs.source_version() != before
 
 
 class Answer:

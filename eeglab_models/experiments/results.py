@@ -1,7 +1,6 @@
 """What a sweep found: a table, a summary with intervals, paired tests, figures and files."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -13,32 +12,33 @@ import pandas as pd
 
 from eeglab_models.experiments.grid import BASELINES, PROBE
 from eeglab_models.experiments.runs import DONE, FAILED, ROW
-from eeglab_models.scores.scoring import accuracy_interval, compare, mean_interval
+from eeglab_models.files import replacing
+from eeglab_models.scores import accuracy_interval, compare, mean_interval
+from eeglab_models.scores.comparison import combine_data_sets, correct_holm
 
-__all__ = ["State", "compare_pipelines", "export", "fold_scores", "read_results", "summarise_runs", "survey"]
+__all__ = ["compare_pipelines", "export", "fold_scores", "read_results", "summarise_runs"]
 
 # What the name of a pipeline is made of; parts that never vary are left out.
 NAMING = ("model", "checkpoint", "regime", "options", "lr", "max_epochs", "precision")
+# Parameters that repeat a pipeline or say on what it is scored: never part of its name.
+REPEATED = ("dataset", "subjects", "evaluation", "seed")
 # Lists and mappings, which tables in files hold as JSON.
 NESTED = ("subjects", "events", "options", "scores", "folds")
 SETTING = ["dataset", "evaluation"]
+# What a fold has to say, and what the row of a notebook of one's own may leave out.
+FOLD = ("subject", "score", "n_trials")
+UNSTATED = {
+    "dataset": "own data",
+    "evaluation": "own folds",
+    "pipeline": "notebook",
+    "seed": 0,
+    "chance": np.nan,
+}
 
 
 @dataclass(frozen=True)
 class State:
-    """How far a folder of results is.
-
-    Attributes
-    ----------
-    n_done, n_failed, n_missing : int
-        Sets of parameters with a result, those whose latest attempt failed, and those not run yet.
-    n_outdated : int
-        Further results of the same parameters by other versions of the code; the latest counts.
-    n_damaged : int
-        Runs marked as done whose row cannot be read.
-    problems : dict
-        Why runs failed, by id.
-    """
+    """How many sets of parameters have a result, failed or were not run; older results; unreadable ones."""
 
     n_done: int
     n_failed: int
@@ -76,25 +76,7 @@ def read_results(source: str | Path) -> pd.DataFrame:
 
 
 def survey(folder: str | Path) -> tuple[pd.DataFrame, State]:
-    """Read the results of a folder, and what it lacks.
-
-    Parameters
-    ----------
-    folder : str or pathlib.Path
-        Folder of a sweep.
-
-    Returns
-    -------
-    table : pandas.DataFrame
-        As `read_results` returns it.
-    state : State
-        What is done, failed and missing.
-
-    Raises
-    ------
-    FileNotFoundError
-        If no sweep has used this folder, or if no run is done yet.
-    """
+    """Read the results of a folder, as `read_results` does, and what it lacks."""
     folder = Path(folder)
     homes = sorted(path for path in folder.glob("runs/*") if path.is_dir())
     if not homes:
@@ -134,9 +116,8 @@ def survey(folder: str | Path) -> tuple[pd.DataFrame, State]:
         hint = next(iter(failed.values()), "none has been started")
         raise FileNotFoundError(f"No run of {folder} is done yet: {hint}.")
     table = pd.DataFrame([flatten(row) for row in latest.values()])
-    if "model" in table:
-        table["pipeline"] = name_pipelines(table)
-    return table, state
+    own = dict.fromkeys(name for row in latest.values() for name in row["parameters"] if name not in REPEATED)
+    return table.assign(pipeline=name_pipelines(table, NAMING if "model" in table else list(own))), state
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -155,23 +136,26 @@ def flatten(row: dict[str, Any]) -> dict[str, Any]:
     return {**row["parameters"], **rest, **seconds, **versions}
 
 
-def name_pipelines(table: pd.DataFrame) -> pd.Series:
+def name_pipelines(table: pd.DataFrame, naming: Sequence[str] = NAMING) -> pd.Series:
     """Name what was scored by the parameters that vary and matter to it, model first."""
-    varying = {name for name in NAMING[1:] if name in table and table[name].map(str).nunique() > 1}
+    varying = [name for name in naming if name in table and table[name].map(str).nunique() > 1]
 
-    def name(row: pd.Series) -> str:
-        parts = [row["model"]]
-        if row["model"] in BASELINES:
-            return row["model"]
-        if "checkpoint" in varying:
-            parts.append(Path(row["checkpoint"]).name or "random")
-        if "regime" in varying:
-            parts.append(row["regime"])
-        trained = {"lr", "max_epochs"} if row["regime"] == PROBE else set()
-        others = [part for part in NAMING if part in varying - trained - {"checkpoint", "regime"}]
-        return ", ".join([*parts, *(f"{part} {row[part]}" for part in others if row[part])])
+    def name(row: pd.Series) -> str | None:
+        model = row.get("model")
+        if model in BASELINES:
+            return model
+        parts = [] if model is None else [model]
+        ignored = ("model", "lr", "max_epochs") if row.get("regime") == PROBE else ("model",)
+        for part in varying:
+            if part == "checkpoint":
+                parts.append(Path(row[part]).name or "random")
+            elif part == "regime":
+                parts.append(row[part])
+            elif part not in ignored and (row[part] or model is None):
+                parts.append(f"{part} {row[part]}")
+        return ", ".join(parts) or None
 
-    return table.apply(name, axis=1)
+    return pd.Series([name(row) for _, row in table.iterrows()], table.index, dtype=object)
 
 
 def fold_scores(table: pd.DataFrame) -> pd.DataFrame:
@@ -186,12 +170,28 @@ def fold_scores(table: pd.DataFrame) -> pd.DataFrame:
     -------
     folds : pandas.DataFrame
         One row per run and fold: `dataset`, `evaluation`, `pipeline`, `seed`, `subject`, `fold`, `score`,
-        `n_correct`, `n_trials` and `chance`. The statistics of moabb read it as it is.
+        `n_correct`, `n_trials`, `chance` and the number of the `run`. The statistics of moabb read it.
+
+    Raises
+    ------
+    ValueError
+        If runs have no folds with a subject, a score and a number of trials.
     """
     parts = []
     for _, row in table.iterrows():
-        same = {name: row[name] for name in (*SETTING, "pipeline", "seed", "chance")}
-        parts.append(pd.DataFrame(dict(row["folds"])).assign(**same))
+        folds = row.get("folds")
+        lacking = [name for name in FOLD if not isinstance(folds, dict) or name not in folds]
+        if lacking:
+            raise ValueError(
+                f"A summary needs folds with {', '.join(FOLD)} in every row of results, got one without "
+                f"{', '.join(lacking)}. Let the notebook give write_row folds=table.to_dict('list'), with a "
+                "table of score_folds."
+            )
+        stated = {name: row[name] for name in UNSTATED if pd.notna(row.get(name))}
+        if "pipeline" in folds and "pipeline" in stated:
+            # A notebook that scores several pipelines, in a grid that varies something else.
+            stated["pipeline"] = [f"{name}, {stated['pipeline']}" for name in folds["pipeline"]]
+        parts.append(pd.DataFrame({**UNSTATED, **folds, **stated, "run": len(parts)}))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -228,7 +228,6 @@ def summarise_runs(table: pd.DataFrame, confidence: float = 0.95) -> pd.DataFram
             low, high = accuracy_interval(
                 round(float(subjects[0]) * n_trials), round(float(n_trials)), confidence
             )
-        setting = table[(table[[*SETTING, "pipeline"]] == list(key)).all(axis=1)]
         rows.append(
             {
                 **dict(zip([*SETTING, "pipeline"], key, strict=True)),
@@ -240,7 +239,7 @@ def summarise_runs(table: pd.DataFrame, confidence: float = 0.95) -> pd.DataFram
                 "sd_seeds": float(per_seed.groupby("subject").std(ddof=1).mean()) if n_seeds > 1 else np.nan,
                 "n_subjects": len(subjects),
                 "n_seeds": n_seeds,
-                "n_runs": len(setting),
+                "n_runs": own["run"].nunique(),
                 "chance": float(own["chance"].mean()),
             }
         )
@@ -263,53 +262,62 @@ def compare_pipelines(table: pd.DataFrame) -> pd.DataFrame:
         interval `low`, `high`; two-sided `p_value` of all swaps within subjects and `p_holm`, corrected for
         the number of tests (Holm); `effect`, moabb's standardised mean difference; `n_subjects`, and in how
         many of them `a` is better (`n_wins`). One row more per pair, data set ``"all"``, where there are
-        several data sets: moabb's combination of them (Stouffer). Pairs with fewer than two common subjects
-        are left out.
+        several data sets: their combination (Stouffer, weighed by subjects). Pairs with fewer than two common
+        subjects are left out.
     """
-    from moabb.analysis.meta_analysis import combine_effects, combine_pvalues, compute_dataset_statistics
-
     folds = fold_scores(table)
     rows: list[dict[str, Any]] = []
     for evaluation, scores in folds.groupby("evaluation"):
         for a, b in combinations(scores["pipeline"].unique(), 2):
-            combined = []
-            for dataset, own in scores[scores["pipeline"].isin([a, b])].groupby("dataset"):
-                means = own.groupby(["pipeline", "subject"])["score"].mean().unstack("pipeline")
-                if not {a, b} <= set(means) or len(means := means.dropna()) < 2:
-                    continue
-                pair = means.reset_index().melt("subject", value_name="score").assign(dataset=dataset)
-                tested = compare(pair, a, b)
-                one_sided = compute_dataset_statistics(pair).query("pipe1 == @a and pipe2 == @b").iloc[0]
-                combined.append(one_sided)
-                row = {"dataset": dataset, "evaluation": evaluation, "a": a, "b": b}
-                row |= {"difference": tested.difference, "low": tested.low, "high": tested.high}
-                row |= {"p_value": tested.p_value, "effect": one_sided["smd"]}
-                rows.append(row | {"n_subjects": tested.n_pairs, "n_wins": tested.n_wins})
-            if len(combined) > 1:
-                several = pd.DataFrame(combined)
-                p = combine_pvalues(several["p"], several["nsub"])
-                own = [row for row in rows if (row["evaluation"], row["a"], row["b"]) == (evaluation, a, b)]
-                counts = {name: sum(row[name] for row in own) for name in ("n_subjects", "n_wins")}
-                mean = np.average(
-                    [row["difference"] for row in own], weights=[row["n_subjects"] for row in own]
-                )
-                row = {"dataset": "all", "evaluation": evaluation, "a": a, "b": b, "difference": float(mean)}
-                row |= {"low": np.nan, "high": np.nan, "p_value": float(2 * min(p, 1 - p))}
-                rows.append(row | {"effect": combine_effects(several["smd"], several["nsub"]), **counts})
+            pair = scores[scores["pipeline"].isin([a, b])]
+            tested = [compare_on(dataset, own, a, b) for dataset, own in pair.groupby("dataset")]
+            tested = [row for row in tested if row is not None]
+            if len(tested) > 1:
+                tested.append(combine_rows(tested))
+            rows += [{"evaluation": evaluation, "a": a, "b": b, **row} for row in tested]
     columns = ["dataset", "evaluation", "a", "b", "difference", "low", "high", "p_value", "p_holm", "effect"]
     columns += ["n_subjects", "n_wins"]
     comparisons = pd.DataFrame(rows, columns=[name for name in columns if name != "p_holm"])
-    comparisons["p_holm"] = correct(comparisons["p_value"].to_numpy(dtype=float))
+    comparisons["p_holm"] = correct_holm(comparisons["p_value"].to_numpy(dtype=float))
     return comparisons[columns]
 
 
-def correct(p_values: np.ndarray) -> np.ndarray:
-    """Correct for the number of tests by Holm's method (1979, Scandinavian Journal of Statistics 6)."""
-    order = np.argsort(p_values)
-    raised = p_values[order] * np.arange(len(p_values), 0, -1)
-    corrected = np.empty_like(p_values)
-    corrected[order] = np.minimum(1, np.maximum.accumulate(raised))
-    return corrected
+def compare_on(dataset: str, scores: pd.DataFrame, a: str, b: str) -> dict[str, Any] | None:
+    """Test a pair of pipelines on the subjects of one data set that both have, if there are two of them."""
+    from moabb.analysis.meta_analysis import compute_effect
+
+    means = scores.groupby(["pipeline", "subject"])["score"].mean().unstack("pipeline").dropna()
+    if len(means.columns) < 2 or len(means) < 2:
+        return None
+    tested = compare(means.reset_index().melt("subject", value_name="score"), a, b)
+    return {
+        "dataset": dataset,
+        "difference": tested.difference,
+        "low": tested.low,
+        "high": tested.high,
+        "p_value": tested.p_value,
+        "effect": compute_effect(means[[a, b]])[0, 1],
+        "n_subjects": tested.n_pairs,
+        "n_wins": tested.n_wins,
+    }
+
+
+def combine_rows(tested: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Combine what several data sets say about one pair."""
+    from moabb.analysis.meta_analysis import combine_effects
+
+    each = pd.DataFrame(list(tested))
+    columns = (each[name].to_numpy() for name in ("difference", "p_value", "n_subjects"))
+    return {
+        "dataset": "all",
+        "difference": float(np.average(each["difference"], weights=each["n_subjects"])),
+        "low": np.nan,
+        "high": np.nan,
+        "p_value": combine_data_sets(*columns),
+        "effect": combine_effects(each["effect"], each["n_subjects"]),
+        "n_subjects": each["n_subjects"].sum(),
+        "n_wins": each["n_wins"].sum(),
+    }
 
 
 def export(
@@ -340,7 +348,6 @@ def export(
     if unknown:
         raise ValueError(f"Formats are csv, html, tex and parquet, got {', '.join(sorted(unknown))}.")
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     nested = [name for name in NESTED if name in table]
     plain = table.assign(**{name: table[name].map(json.dumps) for name in nested})
     tables = {
@@ -352,9 +359,8 @@ def export(
     for name, content in tables.items():
         for ending in formats:
             path = folder / f"{name}.{ending}"
-            part = path.with_name(f".{path.name}")
-            write_table(content, part, ending)
-            os.replace(part, path)
+            with replacing(path) as unfinished:
+                write_table(content, unfinished, ending)
             paths.append(path)
     return paths + draw(table, tables["summary"], tables["comparisons"], folder)
 

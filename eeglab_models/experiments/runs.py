@@ -22,18 +22,21 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from eeglab_models.files import write_json
 
-__all__ = ["Limits", "Outcome", "Run", "code_version", "execute", "is_done", "write_row"]
+__all__ = ["write_row"]
 
 PACKAGE = Path(__file__).parents[1]
+# Rooms whose code decides no result: what a notebook computes is the same without them.
+NOT_DECIDING = ("experiments", "plotting", "workshop", "__main__.py", "moved.py")
 ROW, DONE, FAILED, NOTEBOOK = "result.json", "DONE", "FAILED.json", "run.ipynb"
 # Parameters of a notebook that say where things go: the runner sets them, and they name no other run.
 PLACES = ("output_folder", "checkpoint_folder")
@@ -44,19 +47,7 @@ LIBRARIES = ("eeglab_models", "torch", "mne", "moabb", "numpy", "scipy", "scikit
 
 @dataclass(frozen=True)
 class Run:
-    """One notebook with one set of parameters.
-
-    Attributes
-    ----------
-    notebook : pathlib.Path
-        The notebook.
-    parameters : dict
-        Value of every parameter, but for the places that the runner sets.
-    version : str
-        As `code_version` gives it.
-    places : tuple of str
-        Parameters of the notebook that the runner sets.
-    """
+    """One notebook with one value of every parameter, but for the `places` that the runner sets."""
 
     notebook: Path
     parameters: dict[str, Any]
@@ -70,36 +61,13 @@ class Run:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def home(self, folder: Path) -> Path:
-        """Folder of this run.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            Folder of results.
-
-        Returns
-        -------
-        home : pathlib.Path
-            It need not exist yet.
-        """
+        """Folder of this run in a folder of results; it need not exist yet."""
         return folder / "runs" / self.id
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a run may use.
-
-    Attributes
-    ----------
-    seconds : float or None
-        Seconds from the start of the kernel; None means without limit.
-    n_bytes : int or None
-        Bytes of memory of the kernel and its children; None means without limit.
-    n_threads : int
-        Threads of numerical libraries.
-    warm : bool
-        Fork kernels from a process that has imported the libraries, where that is possible.
-    """
+    """What a run may use: seconds from the start of the kernel, bytes with its children, threads, forks."""
 
     seconds: float | None = None
     n_bytes: int | None = None
@@ -109,19 +77,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one attempt.
-
-    Attributes
-    ----------
-    id : str
-        Which run.
-    status : {"done", "failed", "there", "locked", "disk full"}
-        ``"there"``: another process completed it; ``"locked"``: another process is at it.
-    seconds : float
-        Time that it took, in seconds.
-    problem : str
-        Why it failed.
-    """
+    """What came of an attempt: ``done``, ``failed``, ``disk full``, or ``there`` or ``locked`` by another."""
 
     id: str
     status: str
@@ -130,42 +86,27 @@ class Outcome:
 
 
 def code_version(notebook: Path) -> str:
-    """Hash what decides a result: the package's source and the notebook's code.
+    """Hash what decides a result: the package's source and the notebook's code, in 12 hexadecimal digits.
 
     A commit that changes neither, or that only records what was tried before, leaves it as it is.
-
-    Parameters
-    ----------
-    notebook : pathlib.Path
-        The notebook that runs.
-
-    Returns
-    -------
-    version : str
-        12 hexadecimal digits.
     """
-    digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\n" + path.read_bytes())
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    digest.update(json.dumps(code).encode())
-    return digest.hexdigest()[:12]
+    return hashlib.sha256(f"{source_version()}{json.dumps(code)}".encode()).hexdigest()[:12]
+
+
+def source_version() -> str:
+    """Hash the package's source, without the rooms that decide no result."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).parts
+        if parts[0] not in NOT_DECIDING:
+            digest.update("/".join(parts).encode() + b"\n" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def is_done(home: Path) -> bool:
-    """Tell whether a run is complete.
-
-    Parameters
-    ----------
-    home : pathlib.Path
-        Folder of the run, as `Run.home` gives it.
-
-    Returns
-    -------
-    done : bool
-        True once the marker stands in the folder.
-    """
+    """Tell whether the run of a folder is complete."""
     return (home / DONE).is_file()
 
 
@@ -230,31 +171,15 @@ def peak_memory() -> float:
     try:
         import resource
     except ImportError:
-        import psutil
-
         return psutil.Process().memory_info().peak_wset / 1e6
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def execute(run: Run, folder: Path, limits: Limits) -> Outcome:
-    """Execute a run unless it is done, or another process is at it.
+    """Execute a run unless it is done or another process is at it; errors of notebook and disk are outcomes.
 
     The lock is the operating system's: it ends with the process that holds it, however that ends.
-
-    Parameters
-    ----------
-    run : Run
-        What to run.
-    folder : pathlib.Path
-        Folder of results.
-    limits : Limits
-        What it may use.
-
-    Returns
-    -------
-    outcome : Outcome
-        What came of it; errors of the notebook and of the disk are no exceptions.
     """
     home = run.home(folder)
     try:
@@ -297,15 +222,13 @@ def call_papermill(run: Run, work: Path, home: Path, limits: Limits) -> tuple[st
     """Execute the notebook; say what went wrong, if anything did, and whether the disk was full."""
     import papermill
 
+    from eeglab_models.experiments.warm import fork_kernels
+
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(limits.n_threads)))
     places = {"output_folder": work, "checkpoint_folder": home / "checkpoints"}
     parameters = run.parameters | {name: str(places[name]) for name in run.places}
-    engine: dict[str, Any] = {}
-    if limits.warm and sys.platform == "linux":
-        from eeglab_models.experiments.warm import WarmKernelManager
-
-        engine["kernel_manager_class"] = WarmKernelManager
+    fork_kernels(limits.warm and sys.platform == "linux")
     with Watch(limits, work) as watch:
         try:
             papermill.execute_notebook(
@@ -318,7 +241,6 @@ def call_papermill(run: Run, work: Path, home: Path, limits: Limits) -> tuple[st
                 log_output=False,
                 # Kernels warn about plain sockets, which every run of a sweep would repeat.
                 extra_arguments=["--IPKernelApp.log_level=50"],
-                **engine,
             )
         except papermill.PapermillExecutionError as error:
             full = any(f"[Errno {code}]" in error.evalue for code in DISK_FULL) or no_space(home)
@@ -354,14 +276,16 @@ def complete(run: Run, home: Path, work: Path, seconds: float) -> None:
         "n_attempts": len((home / "attempts.log").read_text().splitlines()),
     }
     (work / ROW).unlink()
+    shutil.rmtree(home / "checkpoints", ignore_errors=True)
     for path in work.iterdir():
-        if path.is_file():
-            os.replace(path, home / path.name)
+        if (home / path.name).is_dir():
+            # Of an attempt that was interrupted just here.
+            shutil.rmtree(home / path.name)
+        os.replace(path, home / path.name)
     write_json(home / ROW, row)
     write_json(home / DONE, {"id": run.id, "seconds": seconds})
     for name in (FAILED, "failed.ipynb"):
         (home / name).unlink(missing_ok=True)
-    shutil.rmtree(home / "checkpoints", ignore_errors=True)
 
 
 def fail(run: Run, home: Path, work: Path, problem: str) -> None:
@@ -375,19 +299,12 @@ class Watch:
     """Ends the kernel of a run that takes too long or too much memory, and remembers why.
 
     Memory of a worker says nothing about a notebook, which runs in a process of its own.
-
-    Parameters
-    ----------
-    limits : Limits
-        What the kernel may use.
-    work : pathlib.Path
-        Folder that the kernel starts in, by which it is known.
     """
 
     def __init__(self, limits: Limits, work: Path) -> None:
         self.limits = limits
-        self.work = work
-        self.kernel: list[Any] = []
+        self.work = work.resolve()
+        self.kernel: list[psutil.Process] = []
         self.reason = ""
         self.over = threading.Event()
         self.thread = threading.Thread(target=self.look, daemon=True)
@@ -403,22 +320,17 @@ class Watch:
 
     def look(self) -> None:
         """Look twice a second until the run is over."""
-        import psutil
-
         while not self.over.wait(0.5):
-            with contextlib.suppress(psutil.Error):
-                if not self.kernel:
-                    self.kernel = [
-                        process
-                        for process in psutil.Process().children(recursive=True)
-                        if Path(process.cwd()) == self.work.resolve()
-                    ]
-                family = [*self.kernel, *(child for one in self.kernel for child in one.children(True))]
-                n_bytes = sum(process.memory_info().rss for process in family)
-                self.judge(time.time() - self.start, n_bytes)
-                if self.reason:
-                    for process in family:
-                        process.kill()
+            if not self.kernel:
+                # It is known by the folder that it starts in.
+                children = psutil.Process().children(recursive=True)
+                self.kernel = [child for child in children if ask(child.cwd, "") == str(self.work)]
+            family = [*self.kernel, *(child for one in self.kernel for child in ask(one.children, [], True))]
+            n_bytes = sum(memory.rss for one in family if (memory := ask(one.memory_info, None)))
+            self.judge(time.time() - self.start, n_bytes)
+            if self.reason:
+                for process in family:
+                    ask(process.kill, None)
 
     def judge(self, seconds: float, n_bytes: int) -> None:
         """Compare with the limits."""
@@ -430,3 +342,11 @@ class Watch:
                 f"Stopped at {n_bytes / 1e9:.2f} GB of memory, allowed are {limits.n_bytes / 1e9:.2f} GB. "
                 "Raise --memory-limit, or run fewer workers."
             )
+
+
+def ask(question: Callable[..., Any], otherwise: Any, *arguments: Any) -> Any:
+    """Ask one process, which may be over meanwhile or not to be asked: the others are asked all the same."""
+    try:
+        return question(*arguments)
+    except psutil.Error:
+        return otherwise

@@ -14,16 +14,16 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
-from functools import cache
 from importlib import import_module
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import psutil
-from jupyter_client.manager import AsyncKernelManager
-from jupyter_client.provisioning import LocalProvisioner
+from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
-__all__ = ["WarmKernelManager"]
+from eeglab_models.experiments.runs import source_version
+
+__all__: list[str] = []
 
 LIBRARIES = (
     "ipykernel.ipkernel",
@@ -40,19 +40,15 @@ LIBRARIES = (
 )
 
 
-class WarmKernelManager(AsyncKernelManager):
-    """jupyter_client's manager of kernels, with kernels that are forked."""
-
-    async def _async_pre_start_kernel(self, **kwargs: Any) -> tuple[list[str], dict[str, Any]]:
-        self.kernel_id = self.kernel_id or str(uuid.uuid4())
-        if self.provisioner is None:
-            self.provisioner = WarmProvisioner(
-                kernel_id=self.kernel_id, kernel_spec=self.kernel_spec, parent=self
-            )
-        return await super()._async_pre_start_kernel(**kwargs)
+def fork_kernels(wanted: bool) -> None:
+    """Say how kernels start in this process from now on."""
+    factory = KernelProvisionerFactory.instance()
+    # An entry point in pyproject.toml would be there only after the next installation.
+    factory.provisioners["forked"] = EntryPoint("forked", f"{__name__}:ForkProvisioner", factory.GROUP_NAME)
+    factory.default_provisioner_name = "forked" if wanted else "local-provisioner"
 
 
-class WarmProvisioner(LocalProvisioner):
+class ForkProvisioner(LocalProvisioner):
     """Starts a kernel by asking the warm process for a fork."""
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:
@@ -63,19 +59,13 @@ class WarmProvisioner(LocalProvisioner):
             "environment": {**os.environ, **(kwargs.get("env") or {})},
             "folder": str(kwargs.get("cwd") or os.getcwd()),
         }
-        self.process = await asyncio.to_thread(lambda: Fork(warm_process().fork(request)))
+        self.process = Fork(await asyncio.to_thread(fork, request))
         self.pid = self.process.pid
         return self.connection_info
 
 
 class Fork:
-    """What jupyter_client needs to know of a process, for one that somebody else started.
-
-    Parameters
-    ----------
-    pid : int
-        The process.
-    """
+    """What jupyter_client needs to know of a process, for one that somebody else started."""
 
     stdin = stdout = stderr = None
 
@@ -119,25 +109,48 @@ class WarmProcess:
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "eeglab_models.experiments.warm"]
-        self.lock = threading.Lock()
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def fork(self, request: dict[str, Any]) -> int:
-        """Get a new kernel."""
-        answer = ""
-        with self.lock, contextlib.suppress(BrokenPipeError):
+    def ask(self, request: dict[str, Any]) -> str:
+        """Ask for a kernel; the answer is empty if the process is gone."""
+        with contextlib.suppress(BrokenPipeError):
             print(json.dumps(request), file=self.process.stdin, flush=True)
-            answer = self.process.stdout.readline()
-        if not answer:
-            warm_process.cache_clear()
-            raise RuntimeError("The process that starts kernels is gone; the next run gets a new one.")
-        return int(answer)
+            return self.process.stdout.readline()
+        return ""
+
+    def is_busy(self) -> bool:
+        """Tell whether a kernel of it still runs."""
+        return self.process.poll() is None and bool(psutil.Process(self.process.pid).children())
+
+    def close(self) -> None:
+        """End it and its kernels."""
+        self.process.kill()
+        self.process.communicate()
 
 
-@cache
+# By the version of the code that they have imported.
+PROCESSES: dict[str, WarmProcess] = {}
+LOCK = threading.Lock()
+
+
 def warm_process() -> WarmProcess:
-    """Start the process, once."""
-    return WarmProcess()
+    """Find the process that has imported the code as it is now; those of older code end after their forks."""
+    version = source_version()
+    for old in [name for name in PROCESSES if name != version and not PROCESSES[name].is_busy()]:
+        PROCESSES.pop(old).close()
+    if version not in PROCESSES:
+        PROCESSES[version] = WarmProcess()
+    return PROCESSES[version]
+
+
+def fork(request: dict[str, Any]) -> int:
+    """Get a new kernel."""
+    with LOCK:
+        answer = warm_process().ask(request)
+        if not answer:
+            PROCESSES.clear()
+            raise RuntimeError("The process that starts kernels is gone; the next run gets a new one.")
+    return int(answer)
 
 
 def serve() -> None:

@@ -30,7 +30,7 @@ from eeglab_models.features.cache import describe_model
 from eeglab_models.features.embeddings import extract_features, extract_layers
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.eegpt import Probe
-from eeglab_models.scores.scoring import score_folds
+from eeglab_models.scores.folds import score_folds
 from eeglab_models.signals.preparation import prepare
 from eeglab_models.signals.recordings import load_windows
 from eeglab_models.signals.windows import Windows

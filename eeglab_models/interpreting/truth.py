@@ -14,6 +14,7 @@ from jaxtyping import Float
 from scipy import stats
 from scipy.optimize import linear_sum_assignment
 
+from eeglab_models.scores.intervals import mean_interval
 from eeglab_models.signals.simulation import GroundTruth
 
 __all__ = [
@@ -370,7 +371,7 @@ def score_against_truth(
     score : callable
         Turns a map and its truth into scores by name.
     interval : {"t", "bootstrap"}
-        Interval of the mean over subjects or seeds: Student's, or percentiles of means that are drawn anew.
+        Interval of the mean over subjects or seeds, as `mean_interval` of `eeglab_models.scores` has it.
     confidence : float
         Coverage of the intervals.
     seed : int
@@ -432,13 +433,4 @@ def bound_mean(
     values: Float[np.ndarray, " n_maps"], interval: str, confidence: float, seed: int
 ) -> tuple[float, float]:
     """Bound the mean over subjects or seeds; of one value nothing is known."""
-    if len(values) < 2:
-        return np.nan, np.nan
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
-    if interval == "t":
-        low, high = stats.t.interval(confidence, len(values) - 1, values.mean(), stats.sem(values))
-        return float(low), float(high)
-    drawn = np.random.default_rng(seed).choice(values, (10_000, len(values))).mean(axis=1)
-    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    return mean_interval(values, confidence, interval, seed) if len(values) > 1 else (np.nan, np.nan)

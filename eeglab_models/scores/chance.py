@@ -1,15 +1,12 @@
-"""What luck reaches: chance by counting, chance by shuffling, and procedures that do better than luck can."""
+"""What luck reaches: chance by counting, and procedures that do better with shuffled labels than luck can."""
 
 from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float, Shaped
 from scipy import stats
-from sklearn.base import BaseEstimator
-from sklearn.model_selection import BaseCrossValidator, permutation_test_score
-from threadpoolctl import threadpool_limits
 
-__all__ = ["chance_level", "check_leakage", "permutation_chance_level"]
+__all__ = ["chance_level", "check_leakage"]
 
 # Risk of accusing a procedure that leaks nothing.
 LEAK_ALPHA = 0.001
@@ -39,69 +36,6 @@ def chance_level(labels: Shaped[np.ndarray, " n_trials"], alpha: float = 0.05) -
     n_trials = len(labels)
     chance = np.unique(labels, return_counts=True)[1].max() / n_trials
     return float(chance), float(stats.binom.isf(alpha, n_trials, chance) / n_trials)
-
-
-def permutation_chance_level(
-    estimator: BaseEstimator,
-    X: Float[np.ndarray, "n_trials ..."],
-    labels: Shaped[np.ndarray, " n_trials"],
-    cv: BaseCrossValidator,
-    groups: Shaped[np.ndarray, " n_trials"] | None = None,
-    *,
-    n_permutations: int = 100,
-    alpha: float = 0.05,
-    seed: int = 0,
-) -> tuple[float, float, float]:
-    """Accuracy that a pipeline reaches by chance, from fitting it to shuffled labels.
-
-    Unlike `chance_level`, this knows that folds share training data and that trials may resemble each
-    other; it costs `n_permutations` cross-validations.
-
-    Parameters
-    ----------
-    estimator : sklearn estimator
-        A classifier.
-    X : numpy.ndarray, shape (n_trials, ...)
-        What it reads.
-    labels : numpy.ndarray, shape (n_trials,)
-        True classes.
-    cv : sklearn cross-validator
-        How to split.
-    groups : numpy.ndarray, shape (n_trials,), or None
-        Groups for `cv`; labels are then shuffled within groups.
-    n_permutations : int
-        How often labels are shuffled.
-    alpha : float
-        Probability that shuffled labels exceed the threshold.
-    seed : int
-        Seed of the shuffling.
-
-    Returns
-    -------
-    chance : float
-        Mean accuracy with shuffled labels.
-    threshold : float
-        Accuracy that shuffled labels exceed in fewer than `alpha` of all cases.
-    p_value : float
-        Share of shufflings that reach at least the accuracy with true labels, which is counted as one.
-
-    References
-    ----------
-    Ojala & Garriga (2010), Journal of Machine Learning Research 11, section 3.1, test 1.
-    """
-    with threadpool_limits(1, user_api="blas"):
-        _, shuffled, p_value = permutation_test_score(
-            estimator,
-            X,
-            labels,
-            groups=groups,
-            cv=cv,
-            n_permutations=n_permutations,
-            scoring="accuracy",
-            random_state=seed,
-        )
-    threshold = np.quantile(shuffled, 1 - alpha, method="higher")
-    return float(shuffled.mean()), float(threshold), float(p_value)
 
 
 def check_leakage(

@@ -16,6 +16,7 @@ from eeglab_models.scores import (
     score_pipelines,
     summarise,
 )
+from eeglab_models.scores.comparison import combine_data_sets, correct_holm
 
 LABELS = np.array([0, 1] * 20)
 CV = StratifiedKFold(4)
@@ -154,7 +155,12 @@ def test_equal_scores_have_no_spread():
 
 @pytest.mark.parametrize(
     ("values", "method", "message"),
-    [([0.8], "t", "at least two of them, got 1"), ([0.8, 0.9], "z", "method must be t or bootstrap")],
+    [
+        ([0.8], "t", "at least two of them, got 1"),
+        ([0.8, 0.9], "z", "method must be t or bootstrap"),
+        ([0.8, np.nan, 0.9], "t", "needs finite scores, got 1 of 3 that are not"),
+        ([0.8, np.inf], "bootstrap", "needs finite scores, got 1 of 2 that are not"),
+    ],
 )
 def test_impossible_intervals_are_refused(values, method, message):
     with pytest.raises(ValueError, match=message):
@@ -198,11 +204,57 @@ def test_under_the_null_one_test_in_twenty_is_significant():
     assert 0.01 < np.mean(np.array(p_values) < 0.05) < 0.09
 
 
-def test_the_folds_of_one_subject_are_pairs():
+def test_blocks_of_one_subject_are_pairs():
     comparison = compare(table([0.9, 0.9, 0.9, 0.9, 0.9], [0.5, 0.5, 0.5, 0.5, 0.5], unit="fold"), "a", "b")
 
     assert comparison.pairs == "fold"
-    assert comparison.p_value == 2 / 32  # five folds cannot say more
+    assert comparison.p_value == 2 / 32  # five blocks cannot say more
+
+
+def test_folds_that_share_training_data_are_tested_as_moabb_does():
+    from moabb.analysis.meta_analysis import compute_pvals_corrected_ttest
+
+    a, b = np.array([0.9, 0.7, 0.8, 0.9, 0.6]), np.array([0.6, 0.7, 0.7, 0.6, 0.6])
+    folds = table(a, b, unit="fold").assign(n_train=32, n_trials=8)
+
+    comparison = compare(folds, "a", "b")
+
+    one_sided = compute_pvals_corrected_ttest(pd.DataFrame({"a": a, "b": b}), n_train=32, n_test=8)[0, 1]
+    assert comparison.p_value == pytest.approx(2 * one_sided)
+    # Variance 0.023, times 1 / 5 + 8 / 32, is a standard error of 0.1017; Student's 2.776 of it each way.
+    assert (comparison.low, comparison.high) == pytest.approx((0.14 - 0.2824, 0.14 + 0.2824), abs=1e-3)
+    assert compare(folds, "b", "a").p_value == pytest.approx(comparison.p_value)
+
+
+def test_folds_of_equal_pipelines_do_not_differ():
+    folds = table([0.9, 0.7, 0.8], [0.9, 0.7, 0.8], unit="fold").assign(n_train=32, n_trials=8)
+
+    assert compare(folds, "a", "b").p_value == 1
+
+
+def test_data_sets_are_combined_as_computed_by_hand():
+    """Stouffer: z of 0.025 is 1.96, of 0.05 is 1.645; (3 * 1.96 + 2 * 1.645) / sqrt(13) is 2.543."""
+    p = combine_data_sets(np.array([0.1, 0.2]), np.array([0.05, 0.1]), np.array([9, 4]))
+    # Against each other: (3 * 1.96 - 2 * 1.645) / sqrt(13) is 0.718.
+    contrary = combine_data_sets(np.array([0.1, -0.2]), np.array([0.05, 0.1]), np.array([9, 4]))
+
+    assert p == pytest.approx(0.0110, abs=1e-4)
+    assert contrary == pytest.approx(0.4726, abs=1e-3)
+
+
+def test_over_data_sets_small_p_values_are_as_rare_under_the_null_as_they_say():
+    differences = np.random.default_rng(0).normal(size=(1000, 3, 7))
+    p_values = stats.ttest_1samp(differences, 0, axis=2).pvalue
+    both = zip(differences.mean(axis=2), p_values, strict=True)
+
+    combined = [combine_data_sets(mean, p, np.array([7, 7, 7])) for mean, p in both]
+
+    assert stats.kstest(combined, "uniform").pvalue > 0.01
+    assert np.mean(np.array(combined) < 0.05) == pytest.approx(0.05, abs=0.02)
+
+
+def test_holm_multiplies_by_the_number_of_tests_that_are_left():
+    assert correct_holm(np.array([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
 
 
 def test_sessions_of_a_subject_are_one_pair():

@@ -1,4 +1,4 @@
-"""Scores that say how sure they are: folds, confidence intervals and paired tests.
+"""Scores over folds: every pipeline on the same splits, every fold kept.
 
 A table of scores has one row per pipeline and fold. Results of moabb's evaluations have the same columns
 `pipeline`, `subject` and `score`, and go through the same functions; tables made here go through moabb's
@@ -6,69 +6,21 @@ statistics once ``assign(dataset="name")`` adds the column that they need.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Num, Shaped
-from scipy import stats
+from jaxtyping import Shaped
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import BaseCrossValidator
 from threadpoolctl import threadpool_limits
 
-__all__ = [
-    "Comparison",
-    "accuracy_interval",
-    "compare",
-    "mean_interval",
-    "score_folds",
-    "score_pipelines",
-    "summarise",
-]
+from eeglab_models.scores.intervals import accuracy_interval, mean_interval
+
+__all__ = ["score_folds", "score_pipelines", "summarise"]
 
 # An estimator, and what it reads: anything that an array of numbers of trials can index.
 Pipeline = tuple[BaseEstimator, Any]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Outcome of a paired test of two pipelines.
-
-    Attributes
-    ----------
-    a, b : str
-        Names of the pipelines.
-    difference : float
-        Mean score of `a` minus that of `b`.
-    low, high : float
-        Bounds of the difference with 95 % confidence, by `mean_interval` over the pairs.
-    p_value : float
-        Share of all ways to swap the two within pairs that differ at least as much, in either direction.
-    n_pairs : int
-        Number of pairs.
-    pairs : str
-        What a pair is: ``"subject"`` or ``"fold"``.
-    n_wins : int
-        Pairs in which `a` is better.
-    """
-
-    a: str
-    b: str
-    difference: float
-    low: float
-    high: float
-    p_value: float
-    n_pairs: int
-    pairs: str
-    n_wins: int
-
-    def __str__(self) -> str:
-        """Say the outcome in one line."""
-        return (
-            f"{self.a} - {self.b}: {self.difference:+.3f}, better in {self.n_wins} of {self.n_pairs} "
-            f"{self.pairs}s, p = {self.p_value:.3f}"
-        )
 
 
 def score_folds(
@@ -211,149 +163,3 @@ def summarise(scores: pd.DataFrame, over: str = "trials", confidence: float = 0.
             n, accuracy, (low, high) = len(means), float(means.mean()), mean_interval(means, confidence)
         rows.append({"pipeline": name, "accuracy": accuracy, "low": low, "high": high, f"n_{over}": n})
     return pd.DataFrame(rows)
-
-
-def accuracy_interval(n_correct: int, n_trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Bound one accuracy by Wilson's confidence interval, which takes trials as independent.
-
-    Parameters
-    ----------
-    n_correct, n_trials : int
-        Trials that were right, and all of them.
-    confidence : float
-        Coverage of the interval.
-
-    Returns
-    -------
-    low, high : float
-        Bounds of the accuracy.
-
-    References
-    ----------
-    Wilson (1927), Journal of the American Statistical Association 22, page 209.
-    """
-    interval = stats.binomtest(n_correct, n_trials).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)
-
-
-def mean_interval(
-    values: Num[np.ndarray, " n_subjects"],
-    confidence: float = 0.95,
-    method: str = "t",
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Bound the mean over subjects.
-
-    Parameters
-    ----------
-    values : numpy.ndarray, shape (n_subjects,)
-        One score per subject.
-    confidence : float
-        Coverage of the interval.
-    method : {"t", "bootstrap"}
-        ``"t"`` is exact for normal scores and good for few subjects. ``"bootstrap"`` draws subjects with
-        replacement (bias-corrected and accelerated), stays within the range of the scores, and is too
-        narrow for fewer than about ten.
-    seed : int
-        Seed of the bootstrap.
-
-    Returns
-    -------
-    low, high : float
-        Bounds of the mean.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two values, or if the method is neither.
-    """
-    if method not in ("t", "bootstrap"):
-        raise ValueError(f"method must be t or bootstrap, got {method!r}.")
-    if len(values) < 2:
-        raise ValueError(
-            f"An interval over subjects needs at least two of them, got {len(values)}. For one subject, take "
-            "the interval over trials."
-        )
-    mean = float(np.mean(values))
-    if np.ptp(values) == 0:
-        return mean, mean
-    if method == "t":
-        low, high = stats.t.interval(confidence, len(values) - 1, mean, stats.sem(values))
-    else:
-        low, high = stats.bootstrap(
-            (values,), np.mean, confidence_level=confidence, rng=np.random.default_rng(seed)
-        ).confidence_interval
-    return float(low), float(high)
-
-
-def compare(
-    scores: pd.DataFrame, a: str, b: str, *, n_permutations: int = 10_000, seed: int = 0
-) -> Comparison:
-    """Test whether two pipelines differ, by swapping them within pairs.
-
-    Pairs are subjects if there are several; a subject's folds and sessions are averaged. With one subject
-    they are its folds: these share training data, so that they say something about this recording only, and
-    five folds cannot reach p = 0.05 whatever the scores.
-
-    Parameters
-    ----------
-    scores : pandas.DataFrame
-        As `score_folds` or an evaluation of moabb returns it. Several data sets are counted together; to
-        weigh them, use moabb's `compute_dataset_statistics` and `find_significant_differences` on the same
-        table, whose tests are one-sided.
-    a, b : str
-        Names of the pipelines.
-    n_permutations : int
-        Number of random swaps; where there are no more ways to swap than that, all are tried.
-    seed : int
-        Seed of the swaps.
-
-    Returns
-    -------
-    comparison : Comparison
-        Difference of the means, its interval and a two-sided p-value.
-
-    Raises
-    ------
-    ValueError
-        If a pipeline is unknown, or if the two were not scored on the same pairs.
-
-    References
-    ----------
-    Good (2005), Permutation, parametric and bootstrap tests of hypotheses, section 3.2: matched pairs.
-    """
-    names = scores["pipeline"].unique()
-    for name in (a, b):
-        if name not in names:
-            raise ValueError(f"There are no scores of {name!r}, only of {', '.join(names)}.")
-    person = [column for column in ("dataset", "subject") if column in scores]
-    several = len(scores[person].drop_duplicates()) > 1
-    unit = person if several or "fold" not in scores else ["fold"]
-    means = scores.groupby(["pipeline", *unit])["score"].mean()
-    pairs = pd.concat([means[a], means[b]], axis=1, keys=["a", "b"])
-    if pairs.isna().any(axis=None) or len(pairs) < 2:
-        raise ValueError(
-            f"A paired test needs both pipelines on the same two or more subjects or folds, got {len(pairs)} "
-            f"of which {int(pairs.notna().all(axis=1).sum())} have both."
-        )
-    differences = (pairs["a"] - pairs["b"]).to_numpy()
-    test = stats.permutation_test(
-        (differences,),
-        np.mean,
-        permutation_type="samples",
-        n_resamples=n_permutations,
-        vectorized=True,
-        rng=np.random.default_rng(seed),
-    )
-    low, high = mean_interval(differences)
-    return Comparison(
-        a=a,
-        b=b,
-        difference=float(differences.mean()),
-        low=low,
-        high=high,
-        p_value=float(test.pvalue),
-        n_pairs=len(pairs),
-        pairs=unit[-1],
-        n_wins=int((differences > 0).sum()),
-    )
