@@ -28,7 +28,7 @@ accuracy_interval align apply_regime Attend attend_with_dropout attribute baseli
 Codebook CodeBrain CodePrediction CodeStream compare contrastive_loss cross_entropies deletion_curve DropPath
 EEGDINO EEGPT EEGPTProbe FBLightConvNet FineTuner follow global_kernels group_parameters head_similarity
 insertion_curve k_means lightconvnet_recipe limit_norm load_arithmetic MaskedAlignment mean_distance
-measure_crowding NeuralEncoder one_cycle permutation_chance_level Predictor ProjectionHead randomise
+measure_crowding NeuralEncoder one_cycle Predictor ProjectionHead randomise
 receptive_field Reconstructor rollout score_topography SelfDistillation similarity_to_randomised
 SimulatedMotorImagery spatial_patterns sphere_potentials TFConv TFDualTokenizer Transformer variance_shares
 """.split()
