@@ -15,7 +15,7 @@ LAYERS = [
     {"models.banded_attention", "models.dropout_attention"},
     {
         *("models.attention", "models.channels", "models.checkpoints", "models.contract"),
-        *("models.filterbank", "models.patching", "models.regularization"),
+        *("models.filterbank", "models.layout", "models.patching", "models.regularization", "models.tokens"),
     },
     {"models.download", "models.report"},
     {"models.hub"},

@@ -33,7 +33,7 @@ def windows():
 def counted(monkeypatch):
     """An EEG-DINO, and the list of the batches that it has seen."""
     model, batches = BUILD["EEGDINO"](), []
-    model.register_forward_hook(lambda module, inputs, output: batches.append(len(inputs[0])))
+    model.patch_embedding.register_forward_hook(lambda module, inputs, output: batches.append(len(inputs[0])))
     return model, batches
 
 
@@ -247,7 +247,7 @@ def test_an_error_on_the_way_leaves_the_model_as_it_was(windows):
 def test_features_are_taken_in_evaluation_mode_without_gradients(windows):
     model = BUILD["EEGDINO"]().train()
     seen = []
-    model.register_forward_hook(
+    model.patch_embedding.register_forward_hook(
         lambda module, inputs, output: seen.append((module.training, torch.is_inference_mode_enabled()))
     )
 
@@ -410,7 +410,9 @@ def test_other_settings_of_the_same_weights_count(windows, tmp_path):
 def test_an_interrupted_computation_leaves_no_file(windows, tmp_path):
     model = BUILD["EEGDINO"]()
     calls = []
-    model.register_forward_hook(lambda *_: calls.append(1) or (1 / 0 if len(calls) == 2 else None))
+    model.patch_embedding.register_forward_hook(
+        lambda *_: calls.append(1) or (1 / 0 if len(calls) == 2 else None)
+    )
 
     with pytest.raises(ZeroDivisionError):
         extract_features(model, prepare(windows, model), cache=tmp_path, batch_size=2)

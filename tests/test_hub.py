@@ -165,8 +165,8 @@ def edit_config(folder, **changes):
 
 
 def test_every_model_names_arguments_that_no_shape_reveals(model):
-    assert model.fixed_arguments
-    assert set(model.fixed_arguments) <= set(parameters_of(type(model)))
+    assert model.layout.fixed_arguments
+    assert set(model.layout.fixed_arguments) <= set(parameters_of(type(model)))
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_an_argument_that_no_shape_reveals_has_to_be_the_weights(name, stated, w
 
 
 def test_the_same_value_may_be_said_again(model, folder):
-    fixed = {name: model.arguments[name] for name in model.fixed_arguments}
+    fixed = {name: model.arguments[name] for name in model.layout.fixed_arguments}
 
     assert type(model).from_pretrained(folder, **fixed).load_report.assumed == ()
 
@@ -246,7 +246,7 @@ def test_a_part_of_the_encoder_loads_if_asked_and_the_rest_is_named(model, folde
 
     def damage(weights):
         keys = sorted(
-            key for key in weights if not key.startswith((*model.task_modules, "chans", "spectral"))
+            key for key in weights if not key.startswith((*model.layout.task_modules, "chans", "spectral"))
         )
         lost.extend([keys[0], keys[-1]])
         del weights[keys[0]]
@@ -255,9 +255,8 @@ def test_a_part_of_the_encoder_loads_if_asked_and_the_rest_is_named(model, folde
 
     edit(folder, damage)
 
-    n_tensors = len(
-        [k for k in model.state_dict() if not k.startswith((*model.task_modules, *model.derived_modules))]
-    )
+    outside = (*model.layout.task_modules, *model.layout.derived_modules)
+    n_tensors = len([key for key in model.state_dict() if not key.startswith(outside)])
     with pytest.warns(UserWarning, match=f"^2 of {n_tensors} tensors of the encoder do not fit") as warned:
         loaded = type(model).from_pretrained(folder, allow_partial=True)
     assert len(warned) == 1
@@ -306,7 +305,7 @@ def test_a_fingerprint_changes_with_every_tensor_of_the_encoder(model):
     encoder = [
         parameter
         for name, parameter in model.named_parameters()
-        if not name.startswith((*model.task_modules, *model.derived_modules))
+        if not name.startswith((*model.layout.task_modules, *model.layout.derived_modules))
     ]
 
     seen = {before}
@@ -357,8 +356,8 @@ def test_a_single_file_without_a_configuration_takes_the_callers_arguments(case,
     loaded = type(model).from_pretrained(folder / "model.safetensors", **case.arguments)
 
     assert set(loaded.load_report.loaded) == set(model.state_dict())
-    stated = {name for name in model.fixed_arguments if name in case.arguments}
-    assert len(loaded.load_report.assumed) == len(model.fixed_arguments) - len(stated)
+    stated = {name for name in model.layout.fixed_arguments if name in case.arguments}
+    assert len(loaded.load_report.assumed) == len(model.layout.fixed_arguments) - len(stated)
 
 
 def test_arguments_that_a_single_file_needs_are_named(model, folder):

@@ -67,7 +67,7 @@ def recording(dataset):
 def counted():
     """A model, and the number of windows of each of its forward passes."""
     model, batches = build(), []
-    model.register_forward_hook(lambda module, inputs, output: batches.append(len(inputs[0])))
+    model.patch_embedding.register_forward_hook(lambda module, inputs, output: batches.append(len(inputs[0])))
     return model, batches
 
 

@@ -17,8 +17,6 @@ from eeglab_models.models.report import fingerprint, hash_tensors, keys_of
 
 __all__ = ["describe_data", "describe_model", "feature_file", "keep_features"]
 
-# Modules that read the encoder's output, so that no feature of the encoder depends on them.
-READERS = ("final_layer", "lm_head_t", "lm_head_f")
 # Bytes that are hashed at once: data on disk need not fit into memory.
 CHUNK = 2**24
 
@@ -40,9 +38,9 @@ def describe_model(model: EEGModel, readers: bool = False) -> dict[str, Any]:
         the fingerprint leaves out, such as a projection of channels.
     """
     state = model.state_dict()
-    outside = keys_of(state, (*model.task_modules, *model.derived_modules))
+    outside = keys_of(state, (*model.layout.task_modules, *model.layout.derived_modules))
     if not readers:
-        outside -= keys_of(state, READERS)
+        outside -= keys_of(state, model.layout.head)
     # Names of channels matter by what they select, which tensors hold.
     ignored = {"n_outputs", "final_layer", "chs_info"}
     return {

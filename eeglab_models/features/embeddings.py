@@ -24,31 +24,22 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from eeglab_models.features.cache import (
-    READERS,
     describe_data,
     describe_model,
     feature_file,
     fill_rows,
     keep_features,
 )
-from eeglab_models.models.base import EEGModel, evaluating
-from eeglab_models.models.codebrain import CodeBrain
-from eeglab_models.models.eegdino import EEGDINO
-from eeglab_models.models.eegpt import EEGPT
+from eeglab_models.models.base import EEGModel, cut_batches, evaluating
+from eeglab_models.models.tokens import pool_tokens
 from eeglab_models.signals.preparation import check_prepared
 from eeglab_models.signals.windows import Windows
 
 __all__ = ["extract_features", "extract_layers", "layer_names"]
 
 Layer = str | int
-Tokens = Float[Tensor, "batch n_moments n_places n_features"]
+Tokens = Float[Tensor, "batch n_places n_patches n_features"]
 
-# Modules that hold the transformer or residual blocks of a model.
-BLOCKS = {
-    EEGPT: "target_encoder.blocks",
-    EEGDINO: "encoder_layers",
-    CodeBrain: "residual_layer.residual_blocks",
-}
 POOLS = ("time", "mean", "none")
 # These put features on axis 1; all other modules put them last.
 FEATURES_FIRST = (nn.Conv1d, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm)
@@ -126,7 +117,7 @@ def extract_features(
     precision = choose_precision(precision, device)
     if cache is not None:
         description = {
-            **describe_model(model, readers=str(layer).startswith(READERS)),
+            **describe_model(model, readers=str(layer).startswith(model.layout.head)),
             "data": describe_data(windows.data),
             "layer": layer,
             "pool": pool,
@@ -139,7 +130,7 @@ def extract_features(
     with frozen(model, device), recorded(model, [layer]) as outputs:
         batches = (
             describe(model, x, outputs, [layer], pool, precision, channel_ids)[0]
-            for x in cut_batches(model, windows, batch_size, device, progress)
+            for x in show_batches(model, windows, batch_size, progress)
         )
         if cache is None:
             return fill_rows(batches, lambda width, dtype: np.empty((len(windows), width), dtype))
@@ -199,7 +190,7 @@ def extract_layers(
     with frozen(model, device), recorded(model, layers) as outputs:
         batches = [
             describe(model, x, outputs, layers, pool, precision, channel_ids)
-            for x in cut_batches(model, windows, batch_size, device, progress)
+            for x in show_batches(model, windows, batch_size, progress)
         ]
     rows = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
     return dict(zip(layers, rows, strict=True))
@@ -218,18 +209,18 @@ def layer_names(model: EEGModel) -> list[str | int]:
     layers : list of str or int
         What `extract_features` accepts as `layer`; names of submodules come on top.
     """
-    return [*range(len(find_blocks(model))), "encoder"]
+    return [*range(len(model.find_blocks())), "encoder"]
 
 
-def cut_batches(
-    model: EEGModel, windows: Windows, batch_size: int | str, device: str, progress: bool
+def show_batches(
+    model: EEGModel, windows: Windows, batch_size: int | str, progress: bool
 ) -> Iterator[Float[Tensor, "batch n_chans n_times"]]:
-    """Move windows to the device, batch by batch."""
-    step = choose_batch_size(windows) if batch_size == "auto" else int(batch_size)
-    dtype = next(model.parameters()).dtype
-    for start in track(range(0, len(windows), step), type(model).__name__, disable=not progress):
-        # A copy, because what is mapped from disk may be read-only.
-        yield torch.from_numpy(np.array(windows.data[start : start + step])).to(device, dtype)
+    """Move windows to the model, batch by batch, with a progress bar."""
+    size = choose_batch_size(windows) if batch_size == "auto" else int(batch_size)
+    batches = cut_batches(windows.data, size, model)
+    total = -(-len(windows) // size)
+    for _, x in track(batches, type(model).__name__, total=total, disable=not progress):
+        yield x
 
 
 @torch.inference_mode()
@@ -243,15 +234,14 @@ def describe(
     channel_ids: Sequence[int] | None,
 ) -> list[Float[np.ndarray, "batch _"]]:
     """Run the model on one batch and give the rows of every layer."""
-    arguments: dict[str, Any] = {} if channel_ids is None else {"channel_ids": list(channel_ids)}
-    # The head is only run for those who want to read it.
-    if not any(str(layer).startswith(READERS) for layer in layers):
-        arguments["return_features"] = True
+    ids: dict[str, Any] = {} if channel_ids is None else {"channel_ids": list(channel_ids)}
     low = torch.autocast(x.device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
     with low:
-        answer = model(x, **arguments)
-    if "encoder" in layers:
-        outputs["encoder"] = answer["features"]
+        # The head is only run for those who want to read it.
+        if any(str(layer).startswith(model.layout.head) for layer in layers):
+            model(x, **ids)
+        else:
+            outputs["encoder"] = model.encode(x, **ids)
     tokens = [read_tokens(model, layer, outputs, x) for layer in layers]
     return [pool_tokens(part, pool).cpu().numpy() for part in tokens]
 
@@ -296,41 +286,16 @@ def read_tokens(model: EEGModel, layer: Layer, outputs: dict[Layer, Tensor], x: 
             f"for these windows. Choose the module around it{f', {parent!r}' if parent else ''}."
         )
     output = outputs[layer].float()
-    batch, n_chans, n_times = x.shape
     if isinstance(layer, str) and layer != "encoder":
-        return read_named(find_layer(model, layer), output, batch)
-    if isinstance(model, EEGPT):
-        if layer == "encoder":
-            # (batch, n_moments, n_places, n_features)
-            return output.unflatten(2, (model.n_summary_tokens, -1))
-        summary = output[:, -model.n_summary_tokens :]  # (batch * n_moments, n_places, n_features)
-        return summary.unflatten(0, (batch, -1))  # (batch, n_moments, n_places, n_features)
-    if isinstance(model, EEGDINO):
-        n_patches = -(-n_times // model.patch_size)
-        patches = output[:, -n_chans * n_patches :]  # (batch, n_chans * n_patches, n_features)
-        return patches.unflatten(1, (n_chans, -1)).transpose(1, 2)  # (batch, n_moments, n_places, n_features)
-    if isinstance(model, CodeBrain):
-        if layer != "encoder":
-            grid = output.unflatten(2, (n_chans, -1))  # (batch, n_features, n_chans, n_patches)
-            output = grid.permute(0, 2, 3, 1)  # (batch, n_chans, n_patches, n_features)
-        return output.transpose(1, 2)  # (batch, n_moments, n_places, n_features)
-    return output.reshape(batch, -1, 1, output.shape[-1])  # (batch, n_moments, 1, n_features)
+        return read_named(find_layer(model, layer), output, len(x))
+    return output if layer == "encoder" else model.read_block(output, x)
 
 
 def read_named(module: nn.Module, output: Tensor, batch: int) -> Tokens:
     """Take the output of any module as tokens: batch first, features last or, of convolutions, second."""
     if output.ndim > 2 and isinstance(module, FEATURES_FIRST):
         output = output.movedim(1, -1)  # (batch or more, ..., n_features)
-    return output.reshape(batch, -1, 1, output.shape[-1])  # (batch, n_moments, 1, n_features)
-
-
-def pool_tokens(tokens: Tokens, pool: str) -> Float[Tensor, "batch _"]:
-    """Make one row of all tokens of a window."""
-    if pool == "time":
-        tokens = tokens.mean(dim=1)  # (batch, n_places, n_features)
-    if pool == "mean":
-        tokens = tokens.mean(dim=(1, 2))  # (batch, n_features)
-    return tokens.flatten(1)  # (batch, n_features of the row)
+    return output.reshape(batch, 1, -1, output.shape[-1])  # (batch, 1, n_patches, n_features)
 
 
 def first_tensor(output: Any) -> Tensor:
@@ -338,14 +303,6 @@ def first_tensor(output: Any) -> Tensor:
     if isinstance(output, dict):
         output = tuple(output.values())
     return first_tensor(output[0]) if isinstance(output, tuple | list) else output
-
-
-def find_blocks(model: EEGModel) -> nn.ModuleList:
-    """Find the transformer or residual blocks of a model; some models have none."""
-    for kind, name in BLOCKS.items():
-        if isinstance(model, kind):
-            return model.get_submodule(name)
-    return nn.ModuleList()
 
 
 def find_layer(model: EEGModel, layer: Layer) -> nn.Module:
@@ -357,7 +314,7 @@ def find_layer(model: EEGModel, layer: Layer) -> nn.Module:
             near = difflib.get_close_matches(layer, [*modules, "encoder"], n=3, cutoff=0.0)
             raise ValueError(f"{name} has no layer {layer!r}. Did you mean {', '.join(map(repr, near))}?")
         return modules[layer]
-    blocks = find_blocks(model)
+    blocks = model.find_blocks()
     if not -len(blocks) <= layer < len(blocks):
         has = f"has the blocks 0 to {len(blocks) - 1}" if len(blocks) else "has no blocks to count"
         raise ValueError(f"{name} {has}, got layer={layer}. Pass 'encoder' or the name of a submodule.")
@@ -374,7 +331,7 @@ def check_request(model: EEGModel, windows: Windows, layers: Sequence[Layer], po
     for layer in layers:
         if layer != "encoder":
             find_layer(model, layer)
-    head = [layer for layer in layers if str(layer).startswith(READERS)]
+    head = [layer for layer in layers if str(layer).startswith(model.layout.head)]
     if head and "encoder" in layers:
         raise ValueError(
             f"The encoder's features and {head[0]!r} need two forward passes. Ask for them one by one."

@@ -2,126 +2,17 @@
 
 import copy
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from eeglab_models.models.base import EEGModel
-from eeglab_models.models.codebrain import CodeBrain
-from eeglab_models.models.eegdino import EEGDINO
-from eeglab_models.models.eegpt import EEGPT
-from eeglab_models.models.fblightconvnet import FBLightConvNet
 from eeglab_models.models.report import keys_of
 
-__all__ = ["LAYOUTS", "REGIMES", "Layout", "apply_regime", "group_parameters", "layout_of", "start_model"]
+__all__ = ["REGIMES", "apply_regime", "group_parameters", "start_model"]
 
 REGIMES = ("head", "lora", "last_n", "full", "scratch")
 """How much of a model learns, from its head alone to everything: `apply_regime` tells what each means."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Names of the parts of a model, from the input to the output.
-
-    Attributes
-    ----------
-    embedding : tuple of str
-        What makes tokens: the lowest layer.
-    layers : str or tuple of str
-        The list of layers, or the layers themselves.
-    top : tuple of str
-        What stands between the last layer and the head.
-    head : tuple of str
-        What belongs to the task, and learns in every regime.
-    projections : str
-        Linear maps of attention and MLP, and convolutions in their place, that adapters join, as a regular
-        expression.
-    tables : tuple of str
-        Learned tokens and tables of channels: rows that are not used must not decay.
-    fixed : tuple of str
-        What never learns, or takes no part in classification; ``{last}`` is the number of the last layer.
-    """
-
-    embedding: tuple[str, ...]
-    layers: str | tuple[str, ...]
-    top: tuple[str, ...]
-    head: tuple[str, ...]
-    projections: str
-    tables: tuple[str, ...] = ()
-    fixed: tuple[str, ...] = ()
-
-
-TRANSFORMER_PROJECTIONS = r"\.\d+\.(attn\.(qkv|proj)|mlp\.fc[12])"
-LAYOUTS: dict[type[EEGModel], Layout] = {
-    CodeBrain: Layout(
-        embedding=("patch_embedding", "init_conv"),
-        layers="residual_layer.residual_blocks",
-        top=("final_conv", "norm"),
-        head=("final_layer",),
-        projections=r"residual_layer\.residual_blocks\.\d+\.(attention\.out_proj|sgconv\.output_linear)",
-        # Nothing reads what the last block hands on.
-        fixed=(
-            "patch_embedding.mask_encoding",
-            "residual_layer.residual_blocks.{last}.res_conv",
-            "residual_layer.residual_blocks.{last}.rms_norm",
-            "lm_head_t",
-            "lm_head_f",
-        ),
-    ),
-    EEGDINO: Layout(
-        embedding=("patch_embedding", "global_tokens"),
-        layers="encoder_layers",
-        top=(),
-        head=("final_layer",),
-        projections="encoder_layers" + TRANSFORMER_PROJECTIONS,
-        tables=("patch_embedding.channel_embedding", "global_tokens"),
-    ),
-    EEGPT: Layout(
-        embedding=("target_encoder.patch_embed", "target_encoder.chan_embed", "target_encoder.summary_token"),
-        layers="target_encoder.blocks",
-        top=("target_encoder.norm",),
-        head=("final_layer", "chan_proj"),
-        projections=r"target_encoder\.blocks" + TRANSFORMER_PROJECTIONS,
-        tables=("target_encoder.chan_embed", "target_encoder.summary_token"),
-    ),
-    FBLightConvNet: Layout(
-        embedding=(),
-        layers=("spatial_conv", "attn_conv"),
-        top=(),
-        head=("final_layer",),
-        projections=r"spatial_conv\.0",
-        fixed=("spectral_filtering",),
-    ),
-}
-"""Layout of every model class that regimes know, by class."""
-
-
-def layout_of(model: EEGModel) -> Layout:
-    """Look up the parts of a model.
-
-    Parameters
-    ----------
-    model : EEGModel
-        A model of a class in `LAYOUTS`, or of one derived from it.
-
-    Returns
-    -------
-    layout : Layout
-        Names of its parts.
-
-    Raises
-    ------
-    ValueError
-        If the class is unknown.
-    """
-    for known, layout in LAYOUTS.items():
-        if isinstance(model, known):
-            return layout
-    names = ", ".join(known.__name__ for known in LAYOUTS)
-    raise ValueError(
-        f"The layers of {names} are known, got {type(model).__name__}. Add its Layout to LAYOUTS."
-    )
 
 
 def start_model(model: EEGModel, regime: str) -> EEGModel:
@@ -179,20 +70,20 @@ def apply_regime(
     ----------
     Hu et al. (2022), LoRA: low-rank adaptation of large language models, ICLR, section 4.1.
     """
-    layout, adapters = layout_of(model), None
-    learning = [model.get_submodule(name) for name in layout.head]
+    layout, adapters = model.layout, None
+    learning = [model.get_submodule(name) for name in layout.task_modules]
     if regime == "lora":
         adapters, added = add_adapters(model, layout.projections, lora_rank)
         learning += added
     elif regime == "last_n":
-        learning += last_layers(model, layout, n_layers)
+        learning += last_layers(model, n_layers)
     elif regime != "head":
         learning = [model]
     model.requires_grad_(False)
     for module in learning:
         module.requires_grad_(True)
     parameters = dict(model.named_parameters())
-    last = len(layers_of(model, layout)) - 1
+    last = len(layers_of(model)) - 1
     for name in keys_of(parameters, [name.format(last=last) for name in layout.fixed]):
         parameters[name].requires_grad_(False)
     return tuple(learning), adapters
@@ -209,22 +100,23 @@ def add_adapters(model: EEGModel, projections: str, rank: int) -> tuple[Any, lis
     return adapters, [part for layer in layers for part in (layer.lora_A, layer.lora_B)]
 
 
-def last_layers(model: EEGModel, layout: Layout, n_layers: int) -> list[nn.Module]:
+def last_layers(model: EEGModel, n_layers: int) -> list[nn.Module]:
     """Get the last layers, and what stands between them and the head."""
-    layers = layers_of(model, layout)
+    layers = layers_of(model)
     if not 1 <= n_layers <= len(layers):
         raise ValueError(
             f"This {type(model).__name__} has {len(layers)} layers, got n_layers={n_layers}. Pass 1 to "
             f"{len(layers)}."
         )
-    return [model.get_submodule(name) for name in (*layers[-n_layers:], *layout.top)]
+    return [model.get_submodule(name) for name in (*layers[-n_layers:], *model.layout.top)]
 
 
-def layers_of(model: EEGModel, layout: Layout) -> list[str]:
+def layers_of(model: EEGModel) -> list[str]:
     """Name the layers, from the lowest to the highest."""
-    if not isinstance(layout.layers, str):
-        return list(layout.layers)
-    return [f"{layout.layers}.{i}" for i in range(len(model.get_submodule(layout.layers)))]
+    blocks = model.layout.blocks
+    if not isinstance(blocks, str):
+        return list(blocks)
+    return [f"{blocks}.{i}" for i in range(len(model.find_blocks()))]
 
 
 def group_parameters(
@@ -250,17 +142,11 @@ def group_parameters(
     groups : list of dict
         Groups for an optimiser of torch; ``"peak"`` repeats the learning rate for schedules.
 
-    Raises
-    ------
-    ValueError
-        If the class of the model has no layout.
-
     References
     ----------
     Bao et al. (2022), BEiT, ICLR, appendix: layer-wise decay.
     """
-    layout = layout_of(model)
-    layers = layers_of(model, layout)
+    layout, layers = model.layout, layers_of(model)
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     depths = dict.fromkeys(names, len(layers) + 1)
     depths |= dict.fromkeys(keys_of(names, layout.embedding), 0)

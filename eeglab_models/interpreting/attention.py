@@ -13,20 +13,16 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from eeglab_models.interpreting.tokens import Signals, Tokens, join_summary
+from eeglab_models.interpreting.tokens import Signals
 from eeglab_models.models.attention import Attend, AttendNearby
 from eeglab_models.models.base import EEGModel, evaluating
 from eeglab_models.models.channels import ChannelIds
-from eeglab_models.models.codebrain import CodeBrain
-from eeglab_models.models.eegdino import EEGDINO
-from eeglab_models.models.eegpt import EEGPT
-from eeglab_models.models.fblightconvnet import FBLightConvNet
+from eeglab_models.models.tokens import Tokens
 from eeglab_models.signals.windows import Windows
 
 __all__ = ["attention_maps", "record_attention"]
@@ -98,10 +94,10 @@ def attention_maps(
     """
     signals = Signals(model, windows, channel_ids)
     reduce = read_reduction(reduce)
-    if isinstance(model, FBLightConvNet):
+    if hasattr(model, "temporal_attention"):
         choose_layers(layers, 1, model)
         return {0: reduce(temporal_weights(signals))}
-    tokens = list_tokens(signals)
+    tokens = model.attention_tokens(signals.ch_names, signals.n_times, signals.sfreq, channel_ids)
     parts: dict[int, list[xr.DataArray]] = {}
 
     def keep(first: int, n_windows: int, layer: int, weights: Weights) -> xr.DataArray:
@@ -110,7 +106,7 @@ def attention_maps(
     with evaluating(model), torch.inference_mode():
         for first, x in signals.batches(batch_size):
             with record_attention(model, layers, partial(keep, first, len(x))) as maps:
-                signals.describe(x)
+                model.encode(x, **signals.ids)
             for layer in list(maps):
                 add_part(parts.setdefault(layer, []), maps.pop(layer), first, len(x))
     # Layer by layer, so that parts and wholes of one layer only exist together.
@@ -204,20 +200,6 @@ def read_reduction(reduce: Reduction | None) -> Callable[[xr.DataArray], xr.Data
     return average
 
 
-def list_tokens(signals: Signals) -> Tokens:
-    """Name all tokens of the last layers; layers with fewer tokens have the last of these."""
-    model, channels = signals.model, signals.token_channels
-    if isinstance(model, EEGPT):
-        patches = Tokens(np.array(channels), np.array(channels), np.full(len(channels), np.nan))
-        return join_summary(patches, model.n_summary_tokens, first=False)
-    if isinstance(model, EEGDINO):
-        return join_summary(signals.patch_tokens(channels), model.n_summary_tokens, first=True)
-    if isinstance(model, CodeBrain) and signals.channel_ids is not None:
-        # The sequence follows the montage of the weights, whatever the order of the recording.
-        channels = [channels[index] for index in np.argsort([int(place) for place in signals.channel_ids])]
-    return signals.patch_tokens(channels)
-
-
 def label_map(
     signals: Signals, tokens: Tokens, first: int, n_windows: int, layer: int, weights: Weights
 ) -> xr.DataArray:
@@ -225,16 +207,16 @@ def label_map(
     values = weights.detach().float().cpu().numpy()
     labels = signals.window_coordinates(first, n_windows) | {"layer": layer}
     axes = ["window", "head", "query", "key"]
-    if isinstance(signals.model, EEGPT):
+    if signals.model.layout.moments_apart:
         axes.insert(1, "moment")
-        labels["moment"] = signals.moments()
+        labels["moment"] = signals.model.patch_times(signals.n_times, signals.sfreq)
         values = values.reshape(n_windows, -1, *values.shape[1:])  # (batch, n_moments, n_heads, ...)
     labels |= tokens.choose(slice(-values.shape[-2], None)).coordinates("query")
     labels |= tokens.choose(slice(-values.shape[-1], None)).coordinates("key")
     attributes: dict[str, Any] = {"model": type(signals.model).__name__}
-    if isinstance(signals.model, CodeBrain):
-        attend = next(module for module in signals.model.modules() if isinstance(module, AttendNearby))
-        attributes["window_size"] = attend.window_size
+    nearby = [module for module in signals.model.modules() if isinstance(module, AttendNearby)]
+    if nearby:
+        attributes["window_size"] = nearby[0].window_size
     return xr.DataArray(values, labels, axes, "attention", attributes)
 
 
@@ -254,11 +236,11 @@ def join_parts(parts: list[xr.DataArray]) -> xr.DataArray:
 
 
 def temporal_weights(signals: Signals) -> xr.DataArray:
-    """Weights by which FBLightConvNet averages the patches of a window."""
+    """Weights by which a model averages the patches of a window."""
     model = signals.model
-    weights = model.attn_conv.kernels().detach().float().cpu().numpy()  # (n_heads, n_patches)
-    times = (np.arange(weights.shape[1]) + 0.5) * model.patch_size / signals.sfreq
-    names = [f"{time:g} s" for time in times]
-    labels = {"layer": 0, "key": names, "key_time": ("key", times)}
-    attributes = {"model": type(model).__name__, "softmax": model.attn_conv.weight_softmax}
+    attention = model.temporal_attention
+    weights = attention.kernels().detach().float().cpu().numpy()  # (n_heads, n_patches)
+    times = model.patch_times(signals.n_times, signals.sfreq)
+    labels = {"layer": 0, "key": [f"{time:g} s" for time in times], "key_time": ("key", times)}
+    attributes = {"model": type(model).__name__, "softmax": attention.weight_softmax}
     return xr.DataArray(weights, labels, ["head", "key"], "attention", attributes)

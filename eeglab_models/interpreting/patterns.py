@@ -17,8 +17,6 @@ from torch import Tensor
 
 from eeglab_models.interpreting.tokens import Signals
 from eeglab_models.models.base import EEGModel
-from eeglab_models.models.fblightconvnet import FBLightConvNet
-from eeglab_models.models.filterbank import choose_bands
 from eeglab_models.signals.windows import Windows
 
 __all__ = ["spatial_filters", "spatial_patterns"]
@@ -53,17 +51,16 @@ def spatial_filters(
     ValueError
         If the windows were not prepared for it.
     """
-    if not isinstance(model, FBLightConvNet):
+    if not hasattr(model, "spatial_filters"):
         raise TypeError(f"Only FBLightConvNet has spatial filters, got {type(model).__name__}.")
     signals = Signals(model, torch.zeros(model.input_shape) if windows is None else windows)
-    weights = model.spatial_conv[0].weight.detach().squeeze(-1).cpu().double().numpy()
-    bands = choose_bands(model.arguments["n_bands"], model.sfreq)
+    weights = model.spatial_filters.detach().cpu().double().numpy()
     labels = {
         "filter": np.arange(len(weights)),
-        "head": ("filter", np.arange(len(weights)) % model.attn_conv.n_heads),
-        "band": [f"{low:g}-{high:g} Hz" for low, high in bands],
-        "low": ("band", [low for low, _ in bands]),
-        "high": ("band", [high for _, high in bands]),
+        "head": ("filter", np.arange(len(weights)) % model.temporal_attention.n_heads),
+        "band": [f"{low:g}-{high:g} Hz" for low, high in model.bands],
+        "low": ("band", [low for low, _ in model.bands]),
+        "high": ("band", [high for _, high in model.bands]),
         "channel": signals.ch_names,
     }
     return xr.DataArray(weights, labels, ["filter", "band", "channel"], "weight")

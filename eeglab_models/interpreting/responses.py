@@ -17,13 +17,9 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
-from eeglab_models.interpreting.tokens import Signals, Tokens, summary_names
+from eeglab_models.interpreting.tokens import Signals
 from eeglab_models.models.base import EEGModel, evaluating
 from eeglab_models.models.channels import ChannelIds
-from eeglab_models.models.codebrain import CodeBrain
-from eeglab_models.models.eegpt import EEGPT
-from eeglab_models.models.fblightconvnet import FBLightConvNet
-from eeglab_models.models.fourier import fast_length
 from eeglab_models.signals.windows import Windows
 
 __all__ = ["global_kernels", "receptive_field"]
@@ -63,24 +59,19 @@ def global_kernels(
     ----------
     Li et al. (2023), What makes convolutional models great on long sequence modeling?, ICLR, section 3.
     """
-    if not isinstance(model, CodeBrain):
+    if not hasattr(model, "global_filters"):
         raise TypeError(f"Only CodeBrain has global convolutions, got {type(model).__name__}.")
-    blocks = model.residual_layer.residual_blocks
-    chosen = list(range(len(blocks)) if layers is None else layers)
+    n_blocks = len(model.find_blocks())
+    chosen = list(range(n_blocks) if layers is None else layers)
     for layer in chosen:
-        if not -len(blocks) <= layer < len(blocks):
-            raise ValueError(f"CodeBrain has the blocks 0 to {len(blocks) - 1}, got {layer}.")
+        if not -n_blocks <= layer < n_blocks:
+            raise ValueError(f"{type(model).__name__} has the blocks 0 to {n_blocks - 1}, got {layer}.")
     length = model.n_chans * model.n_patches if n_tokens is None else n_tokens
-    n_fft = fast_length(2 * length)
     lags = np.arange(1 - length, length)
-    kernels = []
-    for layer in chosen:
-        conv = blocks[layer].sgconv
-        like = torch.zeros((), device=conv.skip_weight.device)
-        circular = torch.fft.irfft(conv.filter_spectra(length, n_fft, like), n=n_fft)
-        kernels.append(circular[..., lags].cpu().numpy())  # (n_filters, n_features, n_lags)
+    # each (n_filters, n_features, n_lags)
+    kernels = [model.global_filters(layer, length).cpu().numpy() for layer in chosen]
     labels = {
-        "layer": [layer % len(blocks) for layer in chosen],
+        "layer": [layer % n_blocks for layer in chosen],
         "lag": lags,
         "seconds": ("lag", lags * model.patch_size / model.sfreq),
     }
@@ -140,7 +131,7 @@ def receptive_field(
     NeurIPS, section 2.
     """
     signals = Signals(model, windows, channel_ids)
-    listed = list_features(signals)
+    listed = model.feature_tokens(signals.ch_names, signals.n_times, signals.sfreq)
     names = list(listed.names)
     unknown = [] if tokens is None else [name for name in tokens if name not in names]
     if unknown:
@@ -149,7 +140,7 @@ def receptive_field(
             f"got {unknown[0]}."
         )
     chosen = list(range(len(names))) if tokens is None else [names.index(name) for name in tokens]
-    piece = model.patch_stride if isinstance(model, EEGPT) else model.patch_size
+    piece = model.patch_stride
     generator = torch.Generator().manual_seed(seed)
     total: np.ndarray | float = 0.0
     with evaluating(model), torch.enable_grad():
@@ -180,34 +171,10 @@ def squared_gradients(
     """Sum the squared gradients of one random sum of features per token over pieces of the input."""
     # Every token has a copy of the window, so one backward pass serves all.
     x = x.expand(len(chosen), -1, -1).clone().requires_grad_()  # (n_chosen, n_chans, n_times)
-    features = read_features(signals.model, signals.describe(x)["features"])
+    features = signals.model.line_up(signals.model.encode(x, **signals.ids))
     features = features[torch.arange(len(chosen)), chosen]  # (n_chosen, n_features)
     signs = torch.randint(0, 2, features.shape, generator=generator) * 2 - 1
     (gradient,) = torch.autograd.grad((features * signs.to(features)).sum(), x)
     gradient = F.pad(gradient, (0, -x.shape[-1] % piece)).double()
     energy = gradient.unflatten(2, (-1, piece)).square().sum(dim=-1)  # (n_chosen, n_chans, n_pieces)
     return energy.cpu().numpy()
-
-
-def read_features(model: EEGModel, features: Tensor) -> Float[Tensor, "batch n_tokens n_features"]:
-    """Bring the features of every model to one form."""
-    if isinstance(model, EEGPT):
-        features = features.unflatten(2, (model.n_summary_tokens, -1))
-        # features: (batch, n_patches, n_summary_tokens, embed_dim)
-    if isinstance(model, FBLightConvNet):
-        return features.unsqueeze(-1)  # (batch, n_filters, 1)
-    return features.flatten(1, -2)  # (batch, n_tokens, n_features)
-
-
-def list_features(signals: Signals) -> Tokens:
-    """Name the tokens that the features describe, in their order."""
-    model = signals.model
-    if isinstance(model, FBLightConvNet):
-        names = np.array([f"filter {index}" for index in range(model.n_filters)])
-        return Tokens(names, np.full(len(names), ""), np.full(len(names), np.nan))
-    if isinstance(model, EEGPT):
-        times = np.repeat(signals.moments(), model.n_summary_tokens)
-        summaries = summary_names(model.n_summary_tokens) * (len(times) // model.n_summary_tokens)
-        names = np.array([f"{name} {time:g} s" for name, time in zip(summaries, times, strict=True)])
-        return Tokens(names, np.full(len(names), ""), times)
-    return signals.patch_tokens(signals.ch_names)

@@ -20,9 +20,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from eeglab_models.models.base import EEGModel, evaluating
-from eeglab_models.models.eegdino import EEGDINO
-from eeglab_models.models.eegpt import EEGPT
+from eeglab_models.models.base import cut_batches, evaluating
+from eeglab_models.models.tokens import pool_tokens
 from eeglab_models.signals.preparation import check_prepared
 from eeglab_models.signals.windows import Windows
 
@@ -103,13 +102,10 @@ class ProbeScore(nn.Module):
             If the model gives another number of features than the probe reads.
         """
         arguments = {} if channel_ids is None else {"channel_ids": channel_ids}
-        features = self.model(x, return_features=True, **arguments)["features"]
-        if isinstance(self.model, EEGDINO):
-            features = features.unflatten(1, (x.shape[1], -1))  # (batch, n_chans, n_patches, emb_dim)
-        if features.ndim > 2:
-            # The moments are EEGPT's first axis after the batch, and come after the channels elsewhere.
-            features = features.mean(dim=1 if isinstance(self.model, EEGPT) else 2)
-        rows = features.flatten(1)  # (batch, n_features)
+        if hasattr(self.model, "encode"):
+            rows = pool_tokens(self.model.encode(x, **arguments), "time")  # (batch, n_features)
+        else:
+            rows = self.model(x, return_features=True, **arguments)["features"]  # (batch, n_features)
         if rows.shape[1] != self.readout.in_features:
             raise ValueError(
                 f"The probe reads {self.readout.in_features} features, but the average over time of "
@@ -162,17 +158,17 @@ class Score:
         if batch_size < 1:
             raise ValueError(f"batch_size must be positive, got {batch_size}.")
         reader = model.model if isinstance(model, ProbeScore) else model
-        if isinstance(reader, EEGModel):
+        if hasattr(reader, "contract"):
             check_prepared(windows, reader)
         self.model = model
         self.windows = windows
         self.batch_size = batch_size
         self.arguments = {} if channel_ids is None else {"channel_ids": list(channel_ids)}
-        self.like = next(model.parameters())
         self.function = target if callable(target) else None
         classes = getattr(model, "classes", None) if classes is None else list(classes)
         with evaluating(model), torch.no_grad():
-            outputs = model(self.tensor(windows.data[:1]), **self.arguments)
+            ((_, first),) = cut_batches(windows.data[:1], 1, model)
+            outputs = model(first, **self.arguments)
         if self.function is not None:
             chosen = np.zeros(len(windows), dtype=np.int64)
             shape = tuple(self.function(outputs).shape)
@@ -188,7 +184,7 @@ class Score:
             )
         else:
             chosen = number_targets(target, windows, classes, outputs.shape[1])
-        self.outputs = torch.from_numpy(chosen).to(self.like.device)
+        self.outputs = torch.from_numpy(chosen).to(first.device)
 
     def __call__(self, x: Batch, outputs: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """Score windows, each by the output of its number."""
@@ -199,58 +195,16 @@ class Score:
     def measure(
         self, data: Float[np.ndarray, "n_windows n_chans n_times"]
     ) -> Float[np.ndarray, " n_windows"]:
-        """Score variants of all windows, in their order and without gradients.
-
-        Parameters
-        ----------
-        data : numpy.ndarray, shape (n_windows, n_chans, n_times)
-            One variant of each window, in the unit of the model's contract.
-
-        Returns
-        -------
-        scores : numpy.ndarray, shape (n_windows,)
-            Score of every variant, float64.
-        """
+        """Score one variant of every window, in their order, without gradients and in float64."""
         parts = [self(x, outputs) for x, outputs in self.cut_batches(data, self.batch_size)]
         return torch.cat(parts).double().cpu().numpy()
 
     def cut_batches(
         self, data: Float[np.ndarray, "n_windows n_chans n_times"], size: int
     ) -> Iterator[tuple[Batch, Int[Tensor, " batch"]]]:
-        """Move windows to the model, in its precision, with the numbers of their outputs.
-
-        Parameters
-        ----------
-        data : numpy.ndarray, shape (n_windows, n_chans, n_times)
-            One variant of each window, in the unit of the model's contract.
-        size : int
-            Windows of a batch.
-
-        Yields
-        ------
-        x : torch.Tensor, shape (batch, n_chans, n_times)
-            Some of the windows, in the same unit.
-        outputs : torch.Tensor, shape (batch,)
-            Number of the output that scores each of them.
-        """
-        for first in range(0, len(data), size):
-            part = slice(first, first + size)
-            yield self.tensor(data[part]), self.outputs[part]
-
-    def tensor(self, data: Float[np.ndarray, "batch n_chans n_times"]) -> Batch:
-        """Copy windows, which may be mapped from disk, to the model and to its precision.
-
-        Parameters
-        ----------
-        data : numpy.ndarray, shape (batch, n_chans, n_times)
-            Windows, in the unit of the model's contract.
-
-        Returns
-        -------
-        x : torch.Tensor, shape (batch, n_chans, n_times)
-            A copy in the same unit, of the type and on the device of the model's first parameter.
-        """
-        return torch.from_numpy(np.array(data)).to(self.like)
+        """Move windows to the model, batch by batch, with the numbers of the outputs that score them."""
+        for part, x in cut_batches(data, size, self.model):
+            yield x, self.outputs[part]
 
 
 def number_targets(

@@ -90,12 +90,12 @@ def read_argument(cls: type, name: str, annotation: Any, value: Any) -> Any:
     if callable(value):
         return value
     if isinstance(value, str) and takes_class(annotation):
-        if value not in cls.layer_classes:
+        if value not in cls.layer_classes():
             raise ValueError(
                 f"{name}={value!r} names a class that {cls.__name__} does not know, and configurations never "
-                f"import any. Known are {', '.join(sorted(cls.layer_classes))}."
+                f"import any. Known are {', '.join(sorted(cls.layer_classes()))}."
             )
-        return cls.layer_classes[value]
+        return cls.layer_classes()[value]
     check_type(cls, name, annotation, value)
     check_numbers(cls, name, value)
     return value
@@ -145,7 +145,7 @@ def check_fixed_arguments(
     cls: type, source: str, config: Mapping[str, Any], arguments: Mapping[str, Any]
 ) -> None:
     """Refuse arguments other than the configuration's where no shape would reveal the mistake."""
-    for name in cls.fixed_arguments:
+    for name in cls.layout.fixed_arguments:
         if name in config and name in arguments and to_plain(config[name]) != to_plain(arguments[name]):
             raise ValueError(
                 f"The weights of {source} were trained with {describe_argument(name, config[name])}, got "
@@ -158,5 +158,7 @@ def check_fixed_arguments(
 def name_assumed(cls: type, known: Collection[str]) -> tuple[str, ...]:
     """Name the fixed arguments that nobody stated, with the defaults that are taken for them."""
     return tuple(
-        describe_argument(name, default_of(cls, name)) for name in cls.fixed_arguments if name not in known
+        describe_argument(name, default_of(cls, name))
+        for name in cls.layout.fixed_arguments
+        if name not in known
     )

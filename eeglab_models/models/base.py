@@ -1,17 +1,21 @@
 """What every model can do: know its input, its configuration, its head and its weights."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from eeglab_models.models.arguments import LAYER_CLASSES, parameters_of, read_arguments, to_plain
+from eeglab_models.models.channels import ChannelIds
 from eeglab_models.models.contract import Contract
 from eeglab_models.models.hub import HubMixin
+from eeglab_models.models.layout import Layout
+from eeglab_models.models.tokens import Tokens, patch_tokens
 
 SIGNAL_ARGUMENTS = ("n_outputs", "n_chans", "chs_info", "n_times", "input_window_seconds", "sfreq")
 
@@ -33,8 +37,11 @@ def signal_property(name: str, description: str, remedy: str) -> property:
 class EEGModel(nn.Module, HubMixin):
     """A model of EEG windows with a head for a task.
 
-    Subclasses begin their constructor with ``super().__init__(locals())``, name their head
-    `final_layer`, and return a fresh one from a method `build_head`.
+    Subclasses begin their constructor with ``super().__init__(locals())``, set `patch_size`, `patch_stride`
+    and `embed_dim`, name their head `final_layer`, and return a fresh one from a method `build_head`. They
+    state `contract` and `layout`, and answer `encode`, which describes windows by tokens in the one form of
+    all models. Tokens that are no patches of channels have `feature_tokens`, `attention_tokens`, `line_up`
+    and `read_block` of their own.
 
     Parameters
     ----------
@@ -45,10 +52,12 @@ class EEGModel(nn.Module, HubMixin):
     ----------
     contract : Contract
         What published weights of the model expect of its input.
-    layer_classes : dict
-        Classes that a configuration may name, by their published name.
-    published_names : tuple of (str, str)
-        Names of tensors in the authors' checkpoints, as regular expressions, and what replaces them.
+    layout : Layout
+        Parts of the model by name, and what loading, training and interpreting have to know of them.
+    patch_size, patch_stride : int
+        Samples of a patch, and from the start of one patch to the start of the next.
+    embed_dim : int
+        Width of the encoder's tokens.
 
     Raises
     ------
@@ -57,8 +66,10 @@ class EEGModel(nn.Module, HubMixin):
     """
 
     contract: ClassVar[Contract]
-    layer_classes: ClassVar[dict[str, type[nn.Module]]] = LAYER_CLASSES
-    published_names: ClassVar[tuple[tuple[str, str], ...]] = ()
+    layout: ClassVar[Layout] = Layout()
+    patch_size: int
+    patch_stride: int
+    embed_dim: int
 
     n_outputs = signal_property(
         "n_outputs", "Number of outputs, for classification the number of classes.", "Pass n_outputs."
@@ -87,6 +98,79 @@ class EEGModel(nn.Module, HubMixin):
         # hold, has no classes.
         self.arguments = {name: arguments[name] for name in parameters_of(type(self)) if name in arguments}
         self._signal = complete_signal(arguments)
+
+    @classmethod
+    def layer_classes(cls) -> dict[str, type[nn.Module]]:
+        """Classes that a configuration may name, by their published name."""
+        return LAYER_CLASSES
+
+    @classmethod
+    def sizes_for(cls, n_chans: int, sfreq: float) -> dict[str, Any]:
+        """Arguments beside those of the signal that make a fresh model fit a recording."""
+        return {}
+
+    @property
+    def n_patches(self) -> int:
+        """Number of patches of one channel in a window of `n_times` samples."""
+        return self.count_patches(self.n_times)
+
+    def find_blocks(self) -> nn.ModuleList:
+        """Find the transformer or residual blocks, from the input to the output; some models have none."""
+        name = self.layout.blocks
+        return self.get_submodule(name) if isinstance(name, str) else nn.ModuleList()
+
+    def count_patches(self, n_times: int) -> int:
+        """Count the patches of one channel in a window of `n_times` samples."""
+        n_steps, rest = divmod(n_times - self.patch_size, self.patch_stride)
+        return n_steps + 1 + (self.layout.pads and rest > 0)
+
+    def patch_times(self, n_times: int, sfreq: float) -> Float[np.ndarray, " n_patches"]:
+        """Middle of every patch in seconds from the start of the window."""
+        starts = np.arange(self.count_patches(n_times)) * self.patch_stride
+        return (starts + self.patch_size / 2) / sfreq
+
+    def encode(self, x: Tensor, **ids: Any) -> Float[Tensor, "batch n_places n_patches embed_dim"]:
+        """Describe windows by the tokens that the head reads, in the one form of all models.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (batch, n_chans, n_times)
+            EEG windows in the unit of the model's contract.
+        **ids
+            ``channel_ids``, for models that take them.
+
+        Returns
+        -------
+        tokens : torch.Tensor, shape (batch, n_places, n_patches, embed_dim)
+            Places are channels, or EEGPT's summary tokens. FBLightConvNet describes a whole window by one
+            token.
+
+        Raises
+        ------
+        ValueError
+            If the model cannot read such windows.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has to say how it encodes windows.")
+
+    def read_block(self, output: Tensor, x: Tensor) -> Float[Tensor, "batch n_places n_patches _"]:
+        """Bring what a block puts out for the windows `x` to the form of `encode`."""
+        return output.unflatten(1, (x.shape[1], -1))
+
+    def line_up(
+        self, tokens: Float[Tensor, "batch n_places n_patches embed_dim"]
+    ) -> Float[Tensor, "batch n_tokens _"]:
+        """Line up tokens in the order in which `feature_tokens` names them."""
+        return tokens.flatten(1, 2)
+
+    def feature_tokens(self, ch_names: Sequence[str], n_times: int, sfreq: float) -> Tokens:
+        """Name the tokens of `encode`, one after the other, for windows of these channels."""
+        return patch_tokens(ch_names, self.patch_times(n_times, sfreq))
+
+    def attention_tokens(
+        self, ch_names: Sequence[str], n_times: int, sfreq: float, channel_ids: ChannelIds | None = None
+    ) -> Tokens:
+        """Name the tokens that the last blocks relate; blocks with fewer tokens have the last of these."""
+        return patch_tokens(ch_names, self.patch_times(n_times, sfreq))
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -167,7 +251,7 @@ class EEGModel(nn.Module, HubMixin):
         ValueError
             If an argument is a class that a configuration cannot name.
         """
-        names = {layer: name for name, layer in self.layer_classes.items()}
+        names = {layer: name for name, layer in self.layer_classes().items()}
         config = {}
         for argument, value in self.arguments.items():
             if callable(value) and value not in names:
@@ -215,7 +299,7 @@ class EEGModel(nn.Module, HubMixin):
         """Give tensors of the authors' checkpoints the names they have here; other names stay."""
         translated = {}
         for name, tensor in state_dict.items():
-            for published, here in cls.published_names:
+            for published, here in cls.layout.published_names:
                 name = re.sub(published, here, name)
             translated[name] = tensor
         return translated
@@ -240,6 +324,24 @@ class EEGModel(nn.Module, HubMixin):
             `missing_keys` and `unexpected_keys`.
         """
         return super().load_state_dict(self.translate_state_dict(state_dict), strict=strict, assign=assign)
+
+
+def known_models() -> dict[str, type[EEGModel]]:
+    """List the classes of models that are imported and state a layout, by name."""
+    models = (model for model in EEGModel.__subclasses__() if "layout" in vars(model))
+    return {model.__name__: model for model in sorted(models, key=lambda model: model.__name__)}
+
+
+def cut_batches(
+    data: Any, batch_size: int, model: nn.Module
+) -> Iterator[tuple[slice, Float[Tensor, "batch n_chans n_times"]]]:
+    """Move windows, an array or a tensor, to a model and its precision, batch by batch."""
+    parameter = next(model.parameters())
+    for first in range(0, len(data), batch_size):
+        part = slice(first, first + batch_size)
+        # A copy, because what is mapped from disk may be read-only.
+        x = data[part] if isinstance(data, Tensor) else torch.from_numpy(np.array(data[part]))
+        yield part, x.to(parameter.device, parameter.dtype)
 
 
 @contextmanager

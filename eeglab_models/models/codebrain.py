@@ -21,6 +21,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Complex, Float, Int
@@ -32,7 +33,9 @@ from eeglab_models.models.base import EEGModel
 from eeglab_models.models.channels import ChannelIds, read_channel_ids
 from eeglab_models.models.contract import CODEBRAIN_CONTRACT, TEMPLE_CHANNELS, Contract
 from eeglab_models.models.fourier import at_least_single, fast_length, irfft, rfft
+from eeglab_models.models.layout import Layout
 from eeglab_models.models.patching import CBraModStem, cut_patches, warn_about_tail
+from eeglab_models.models.tokens import Tokens as TokenNames
 
 __all__ = ["CodeBrain"]
 
@@ -141,25 +144,6 @@ class CodeBrain(EEGModel):
     (2025), CBraMod, ICLR, section 2.2.
     """
 
-    task_modules: ClassVar[tuple[str, ...]] = ("final_layer", "lm_head_t", "lm_head_f")
-    fixed_arguments: ClassVar[tuple[str, ...]] = (
-        "conv_groups",
-        "proj_padding",
-        "swa_window_size",
-        "activation",
-    )
-    # The checkpoint was saved from DataParallel, with an earlier weight normalisation.
-    published_names: ClassVar[tuple[tuple[str, str], ...]] = (
-        (r"^module\.", ""),
-        (r"\.S41\.", ".sgconv."),
-        (r"\.sn\.", ".rms_norm."),
-        (r"\.D$", ".skip_weight"),
-        (r"\.kernel_list\.(\d+)\.kernel$", r".kernel_list.\1"),
-        (r"\.weight_g$", ".parametrizations.weight.original0"),
-        (r"\.weight_v$", ".parametrizations.weight.original1"),
-    )
-    contract: ClassVar[Contract] = CODEBRAIN_CONTRACT
-
     def __init__(
         self,
         n_outputs: int | None = None,
@@ -200,9 +184,8 @@ class CodeBrain(EEGModel):
             )
         if num_res_layers < 1:
             raise ValueError(f"num_res_layers must be at least 1, got {num_res_layers}.")
-        self.patch_size = patch_size
-        self.n_patches = self.n_times // patch_size
-        self.out_channels = out_channels
+        self.patch_size = self.patch_stride = patch_size
+        self.out_channels = self.embed_dim = out_channels
         self.drop_prob = drop_prob
         self.hidden_dim = mlp_hidden_multiplier * out_channels
         self.pretrain_mode = pretrain_mode
@@ -253,24 +236,6 @@ class CodeBrain(EEGModel):
             nn.Linear(self.out_channels, self.n_outputs),
         )
 
-    @classmethod
-    def translate_state_dict(cls, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Give tensors of the authors' checkpoint their names here, and filters their norms.
-
-        Parameters
-        ----------
-        state_dict : dict of torch.Tensor
-            Tensors by name.
-
-        Returns
-        -------
-        translated : dict of torch.Tensor
-            The same tensors under their present names. Filters whose norm is missing, or not yet
-            measured, come with the norm that they have now.
-        """
-        translated = super().translate_state_dict(state_dict)
-        return translated | measure_filter_norms(translated)
-
     def forward(
         self,
         x: Float[Tensor, "batch n_chans n_times"],
@@ -311,13 +276,50 @@ class CodeBrain(EEGModel):
             for logits, has another number of channels or patches than the head reads, or if the mask does
             not fit, or if `channel_ids` are not distinct places, one per channel.
         """
+        features = self.encode(x, channel_ids, mask)  # (batch, n_chans, n_patches, out_channels)
+        if return_features:
+            return {"features": features, "cls_token": None}
+        if self.pretrain_mode:
+            if mask is not None:
+                features = features[mask == 1]  # (n_hidden, out_channels)
+            return self.lm_head_t(features), self.lm_head_f(features)
+        self.check_head(features, x.shape[-1])
+        return self.final_layer(features)  # (batch, n_outputs)
+
+    def encode(
+        self,
+        x: Float[Tensor, "batch n_chans n_times"],
+        channel_ids: ChannelIds | None = None,
+        mask: Tensor | None = None,
+    ) -> PatchTokens:
+        """Describe every patch of a window; `forward` explains the arguments.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (batch, n_chans, n_times)
+            EEG in microvolts divided by 100.
+        channel_ids : torch.Tensor, shape (n_chans,), or sequence of int, or None
+            Place of every channel in the montage of the published weights.
+        mask : torch.Tensor, shape (batch, n_chans, n_patches), or None
+            1 where a patch is hidden from the model.
+
+        Returns
+        -------
+        tokens : torch.Tensor, shape (batch, n_chans, n_patches, out_channels)
+            One per patch, in the order of `x`.
+
+        Raises
+        ------
+        ValueError
+            If the number of channels is not that of the model, if a window is shorter than a patch, or if
+            `mask` or `channel_ids` do not fit.
+        """
         places = None
         if channel_ids is None:
             self.check_input(x, n_times_least=self.patch_size)
         else:
             places = read_channel_ids(channel_ids, x, n_slots=len(TEMPLE_CHANNELS))
         patches = cut_patches(x, self.patch_size)  # (batch, n_chans, n_patches, patch_size)
-        n_chans, n_patches = patches.shape[1:3]
         tokens = self.patch_embedding(patches, mask, places)  # (batch, n_chans, n_patches, embed_dim)
         if places is not None:
             tokens = tokens[:, places.argsort()]
@@ -326,17 +328,13 @@ class CodeBrain(EEGModel):
         sequence = self.init_conv(sequence)  # (batch, res_channels, n_tokens)
         sequence = self.residual_layer(sequence)  # (batch, skip_channels, n_tokens)
         sequence = self.final_conv(sequence)  # (batch, out_channels, n_tokens)
-        tokens = sequence.transpose(1, 2).unflatten(1, (n_chans, n_patches))
+        tokens = sequence.transpose(1, 2).unflatten(1, patches.shape[1:3])
         features = self.norm(tokens)  # (batch, n_chans, n_patches, out_channels)
-        if places is not None:
-            features = features[:, places.argsort().argsort()]
+        return features if places is None else features[:, places.argsort().argsort()]
 
-        if return_features:
-            return {"features": features, "cls_token": None}
-        if self.pretrain_mode:
-            if mask is not None:
-                features = features[mask == 1]  # (n_hidden, out_channels)
-            return self.lm_head_t(features), self.lm_head_f(features)
+    def check_head(self, features: PatchTokens, n_times: int) -> None:
+        """Refuse features of other channels or patches than the head reads."""
+        n_chans, n_patches = features.shape[1:3]
         if n_chans != self.n_chans:
             raise ValueError(
                 f"The head of this CodeBrain reads {self.n_chans} channels, got {n_chans}. "
@@ -345,9 +343,74 @@ class CodeBrain(EEGModel):
         if n_patches != self.n_patches:
             raise ValueError(
                 f"The head of this CodeBrain reads {self.n_patches} patches per channel, got {n_patches}. "
-                f"Build it with n_times={x.shape[-1]}, or pass return_features=True."
+                f"Build it with n_times={n_times}, or pass return_features=True."
             )
-        return self.final_layer(features)  # (batch, n_outputs)
+
+    def read_block(self, output: Tensor, x: Tensor) -> Float[Tensor, "batch n_chans n_patches _"]:
+        """Lay the tokens that a block hands on out on the grid; channels stand as in its sequence."""
+        return super().read_block(output.mT, x)
+
+    def attention_tokens(
+        self, ch_names: Sequence[str], n_times: int, sfreq: float, channel_ids: ChannelIds | None = None
+    ) -> TokenNames:
+        """Name the tokens of the sequence, which follows the montage of the weights, whatever that of `x`."""
+        if channel_ids is not None:
+            ch_names = [ch_names[index] for index in np.argsort([int(place) for place in channel_ids])]
+        return super().attention_tokens(ch_names, n_times, sfreq)
+
+    def global_filters(self, block: int, n_tokens: int) -> Float[Tensor, "n_filters n_features n_lags"]:
+        """Lay out the global filters of a block for a sequence, from the lag 1 - n_tokens to n_tokens - 1."""
+        conv, n_fft = self.find_blocks()[block].sgconv, fast_length(2 * n_tokens)
+        like = torch.zeros((), device=conv.skip_weight.device)
+        circular = torch.fft.irfft(conv.filter_spectra(n_tokens, n_fft, like), n=n_fft)
+        return circular[..., torch.arange(1 - n_tokens, n_tokens)]
+
+    @classmethod
+    def translate_state_dict(cls, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Give tensors of the authors' checkpoint their names here, and filters their norms.
+
+        Parameters
+        ----------
+        state_dict : dict of torch.Tensor
+            Tensors by name.
+
+        Returns
+        -------
+        translated : dict of torch.Tensor
+            The same tensors under their present names. Filters whose norm is missing, or not yet
+            measured, come with the norm that they have now.
+        """
+        translated = super().translate_state_dict(state_dict)
+        return translated | measure_filter_norms(translated)
+
+    contract: ClassVar[Contract] = CODEBRAIN_CONTRACT
+    layout: ClassVar[Layout] = Layout(
+        embedding=("patch_embedding", "init_conv"),
+        blocks="residual_layer.residual_blocks",
+        top=("final_conv", "norm"),
+        head=("final_layer", "lm_head_t", "lm_head_f"),
+        projections=r"residual_layer\.residual_blocks\.\d+\.(attention\.out_proj|sgconv\.output_linear)",
+        # Nothing reads what the last block hands on.
+        fixed=(
+            "patch_embedding.mask_encoding",
+            "residual_layer.residual_blocks.{last}.res_conv",
+            "residual_layer.residual_blocks.{last}.rms_norm",
+            "lm_head_t",
+            "lm_head_f",
+        ),
+        pretraining_arguments={"n_outputs": 1, "pretrain_mode": True},
+        fixed_arguments=("conv_groups", "proj_padding", "swa_window_size", "activation"),
+        # The checkpoint was saved from DataParallel, with an earlier weight normalisation.
+        published_names=(
+            (r"^module\.", ""),
+            (r"\.S41\.", ".sgconv."),
+            (r"\.sn\.", ".rms_norm."),
+            (r"\.D$", ".skip_weight"),
+            (r"\.kernel_list\.(\d+)\.kernel$", r".kernel_list.\1"),
+            (r"\.weight_g$", ".parametrizations.weight.original0"),
+            (r"\.weight_v$", ".parametrizations.weight.original1"),
+        ),
+    )
 
 
 class PatchEmbedding(CBraModStem):

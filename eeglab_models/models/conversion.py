@@ -113,7 +113,7 @@ def convert_checkpoint(
     given = dict(config or {}) | ({} if n_outputs is None else {"n_outputs": n_outputs})
 
     told, published = READERS[cls](cls.translate_state_dict(state), given)
-    assumed = {name: default_of(cls, name) for name in cls.fixed_arguments} | published
+    assumed = {name: default_of(cls, name) for name in cls.layout.fixed_arguments} | published
     if "input_window_seconds" in given:
         assumed.pop("n_times", None)
     assumed = {name: value for name, value in assumed.items() if name not in told | given}

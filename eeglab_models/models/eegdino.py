@@ -25,8 +25,11 @@ from eeglab_models.models.attention import Attend
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.channels import ChannelIds, read_channel_ids
 from eeglab_models.models.contract import EEGDINO_CONTRACT, Contract
+from eeglab_models.models.layout import Layout, transformer_projections
 from eeglab_models.models.patching import CBraModStem, ConvConfig, cut_patches, warn_about_tail
 from eeglab_models.models.regularization import DropPath
+from eeglab_models.models.tokens import Tokens as TokenNames
+from eeglab_models.models.tokens import plain_tokens, summary_names
 
 __all__ = ["EEGDINO", "EEGDINO_CONFIGS"]
 
@@ -112,26 +115,6 @@ class EEGDINO(EEGModel):
     of a patch is that of Wang et al. (2025), CBraMod, ICLR, section 2.2.
     """
 
-    # Checkpoints hold the teacher and projectors beside the student, all in one module; every key of it
-    # that is not the student's stays there.
-    pretraining_modules: ClassVar[tuple[str, ...]] = ("module",)
-    fixed_arguments: ClassVar[tuple[str, ...]] = (
-        "nhead",
-        "channels_kernel_stride_padding_norm",
-        "global_token_layer",
-        "activation",
-        "patch_activation",
-    )
-    # Known from a third party's converter only. Fine-tuned models name the encoder and the head's layers.
-    published_names: ClassVar[tuple[tuple[str, str], ...]] = (
-        (r"^module\.student\.", ""),
-        (r"^encoder\.", ""),
-        (r"^full_linear\.", "final_layer.token_proj.0."),
-        (r"^channel_linear\.", "final_layer.time_proj.0."),
-        (r"^classifier\.", "final_layer.classifier."),
-    )
-    contract: ClassVar[Contract] = EEGDINO_CONTRACT
-
     def __init__(
         self,
         n_outputs: int | None = None,
@@ -167,7 +150,7 @@ class EEGDINO(EEGModel):
             raise ValueError(
                 f"global_token_layer must be one of the layers 1 to {n_layer}, got {global_token_layer}."
             )
-        self.patch_size = patch_size
+        self.patch_size = self.patch_stride = patch_size
         self.n_summary_tokens = n_global_tokens
         self.n_layers_before_summary = global_token_layer
         self.activation = activation
@@ -177,7 +160,7 @@ class EEGDINO(EEGModel):
         self.patch_embedding = PatchEmbedding(
             patch_size, channels_kernel_stride_padding_norm, n_channel_embeddings, patch_activation, drop_prob
         )
-        self.emb_dim = self.patch_embedding.embed_dim
+        self.emb_dim = self.embed_dim = self.patch_embedding.embed_dim
         self.global_tokens = nn.Parameter(torch.empty(1, n_global_tokens, self.emb_dim))
         self.encoder_layers = nn.ModuleList(
             EncoderLayer(self.emb_dim, nhead, dim_feedforward, activation, drop_prob) for _ in range(n_layer)
@@ -232,6 +215,40 @@ class EEGDINO(EEGModel):
             If the number of channels is not that of the model, or if `channel_ids` are not distinct slots,
             one per channel.
         """
+        summary, tokens = self.relate(x, channel_ids)
+        if self.return_features if return_features is None else return_features:
+            return {"features": tokens.flatten(1, 2), "cls_token": summary.mean(dim=1)}
+        if self.return_encoder_output:
+            return tokens.flatten(1, 2).mean(dim=1)  # (batch, embed_dim)
+        return self.final_layer(tokens)  # (batch, n_outputs)
+
+    def encode(
+        self, x: Float[Tensor, "batch n_chans n_times"], channel_ids: ChannelIds | None = None
+    ) -> PatchTokens:
+        """Describe every patch of a window; `forward` explains the arguments.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (batch, n_chans, n_times)
+            EEG in microvolts divided by 100.
+        channel_ids : torch.Tensor, shape (n_chans,), or sequence of int, or None
+            Slot of every channel in the channel embedding.
+
+        Returns
+        -------
+        tokens : torch.Tensor, shape (batch, n_chans, n_patches, emb_dim)
+            One per patch.
+
+        Raises
+        ------
+        ValueError
+            If the number of channels is not that of the model, or if `channel_ids` are not distinct slots,
+            one per channel.
+        """
+        return self.relate(x, channel_ids)[1]
+
+    def relate(self, x: Tensor, channel_ids: ChannelIds | None) -> tuple[Tokens, PatchTokens]:
+        """Describe windows by their summary tokens and by the tokens of their patches."""
         slots = None
         if channel_ids is None:
             self.check_input(x, n_times_least=1)
@@ -240,7 +257,6 @@ class EEGDINO(EEGModel):
         x = F.pad(x, (0, -x.shape[-1] % self.patch_size))  # (batch, n_chans, n_patches * patch_size)
         patches = cut_patches(x, self.patch_size)  # (batch, n_chans, n_patches, patch_size)
         tokens = self.patch_embedding(patches, slots)  # (batch, n_chans, n_patches, embed_dim)
-        n_chans = tokens.shape[1]
         tokens = tokens.flatten(1, 2)  # (batch, n_tokens, embed_dim)
 
         for layer in self.encoder_layers[: self.n_layers_before_summary]:
@@ -251,12 +267,52 @@ class EEGDINO(EEGModel):
             tokens = layer(tokens)
 
         summary = tokens[:, : self.n_summary_tokens]  # (batch, n_summary_tokens, embed_dim)
-        tokens = tokens[:, self.n_summary_tokens :]  # (batch, n_tokens, embed_dim)
-        if self.return_features if return_features is None else return_features:
-            return {"features": tokens, "cls_token": summary.mean(dim=1)}
-        if self.return_encoder_output:
-            return tokens.mean(dim=1)  # (batch, embed_dim)
-        return self.final_layer(tokens.unflatten(1, (n_chans, -1)))  # (batch, n_outputs)
+        return summary, self.read_block(tokens, x)
+
+    def read_block(self, output: Tokens, x: Tensor) -> PatchTokens:
+        """Lay the patch tokens of a layer out on the grid; summary tokens come before them."""
+        n_tokens = x.shape[1] * self.count_patches(x.shape[2])
+        return output[:, -n_tokens:].unflatten(1, (x.shape[1], -1))
+
+    def attention_tokens(
+        self, ch_names: Sequence[str], n_times: int, sfreq: float, channel_ids: ChannelIds | None = None
+    ) -> TokenNames:
+        """Name the summary tokens, and behind them the patches channel by channel."""
+        patches = super().attention_tokens(ch_names, n_times, sfreq)
+        return plain_tokens(summary_names(self.n_summary_tokens)) + patches
+
+    @classmethod
+    def sizes_for(cls, n_chans: int, sfreq: float) -> dict[str, Any]:
+        """Give every channel of the recording a slot."""
+        return {"n_channel_embeddings": max(19, n_chans)}
+
+    contract: ClassVar[Contract] = EEGDINO_CONTRACT
+    layout: ClassVar[Layout] = Layout(
+        embedding=("patch_embedding", "global_tokens"),
+        blocks="encoder_layers",
+        projections=transformer_projections("encoder_layers"),
+        tables=("patch_embedding.channel_embedding", "global_tokens"),
+        pads=True,
+        pretraining_arguments={"return_encoder_output": True},
+        # Checkpoints hold the teacher and projectors beside the student, all in one module; every key of it
+        # that is not the student's stays there.
+        pretraining_modules=("module",),
+        fixed_arguments=(
+            "nhead",
+            "channels_kernel_stride_padding_norm",
+            "global_token_layer",
+            "activation",
+            "patch_activation",
+        ),
+        # Known from a third party's converter only. Fine-tuned models name the encoder and the head's layers.
+        published_names=(
+            (r"^module\.student\.", ""),
+            (r"^encoder\.", ""),
+            (r"^full_linear\.", "final_layer.token_proj.0."),
+            (r"^channel_linear\.", "final_layer.time_proj.0."),
+            (r"^classifier\.", "final_layer.classifier."),
+        ),
+    )
 
 
 class PatchEmbedding(CBraModStem):

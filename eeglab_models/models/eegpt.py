@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -30,13 +31,17 @@ from torch.utils.checkpoint import checkpoint
 from eeglab_models.models.arguments import LAYER_CLASSES
 from eeglab_models.models.attention import Attend
 from eeglab_models.models.base import EEGModel
+from eeglab_models.models.channels import ChannelIds
 from eeglab_models.models.contract import (
     EEGPT_19_CHANNELS,
     EEGPT_CHANNELS,
     EEGPT_CONTRACT,
     Contract,
 )
+from eeglab_models.models.layout import Layout, transformer_projections
 from eeglab_models.models.regularization import DropPath, limit_norm
+from eeglab_models.models.tokens import Tokens as TokenNames
+from eeglab_models.models.tokens import name_moments, plain_tokens, summary_names
 
 __all__ = ["EEGPT", "EEGPT_19_CHANNELS", "EEGPT_CHANNELS", "PatchEmbed", "PatchNormEmbed"]
 
@@ -140,17 +145,6 @@ class EEGPT(EEGModel):
     linear probing. `embed_num` is the paper's S, the number of summary tokens.
     """
 
-    contract: ClassVar[Contract] = EEGPT_CONTRACT
-    task_modules: ClassVar[tuple[str, ...]] = ("final_layer", "chan_proj")
-    derived_modules: ClassVar[tuple[str, ...]] = ("chans_id",)
-    # `target_encoder` is the moving average of `encoder`, and the one to use after pre-training.
-    pretraining_modules: ClassVar[tuple[str, ...]] = ("encoder", "predictor", "reconstructor")
-    fixed_arguments: ClassVar[tuple[str, ...]] = ("num_heads", "norm_layer", "layer_norm_eps")
-    # Downstream code of the authors saves the target encoder on its own, without its prefix.
-    published_names: ClassVar[tuple[tuple[str, str], ...]] = (
-        (r"^(summary_token|patch_embed|chan_embed|blocks|norm)(?=\.|$)", r"target_encoder.\1"),
-    )
-
     def __init__(
         self,
         n_outputs: int | None = None,
@@ -214,11 +208,6 @@ class EEGPT(EEGModel):
         )
         self.final_layer = self.build_head()
 
-    @property
-    def n_patches(self) -> int:
-        """Number of patches of one channel in a window of `n_times` samples."""
-        return count_patches(self.n_times, self.patch_size, self.patch_stride)
-
     def get_probe_params(self) -> dict[str, int]:
         """Get the sizes that a probe of the summary tokens needs.
 
@@ -274,21 +263,105 @@ class EEGPT(EEGModel):
             If the number of channels is not that of the model, if a window is shorter than a patch, or if
             its length does not fit the head.
         """
-        self.check_input(x, n_times_least=self.patch_size)
-        described = return_features or self.return_encoder_output
-        if not described and count_patches(x.shape[2], self.patch_size, self.patch_stride) != self.n_patches:
+        tokens = self.encode(x).transpose(1, 2)  # (batch, n_patches, n_summary_tokens, embed_dim)
+        if return_features:
+            return {"features": tokens.flatten(2), "cls_token": None}
+        if not self.return_encoder_output and tokens.shape[1] != self.n_patches:
             raise ValueError(
                 f"The head of EEGPT was built for windows of {self.n_times} samples, got {x.shape[2]}. "
                 f"Build it with n_times={x.shape[2]}, or ask for return_features=True."
             )
+        return self.final_layer(tokens)  # (batch, n_outputs)
+
+    def encode(self, x: Windows) -> Float[Tensor, "batch n_summary_tokens n_patches embed_dim"]:
+        """Describe every moment of a window by summary tokens.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (batch, n_chans, n_times)
+            EEG in millivolts, average-referenced.
+
+        Returns
+        -------
+        tokens : torch.Tensor, shape (batch, embed_num, n_patches, embed_dim)
+            The summary tokens of all moments.
+
+        Raises
+        ------
+        ValueError
+            If the number of channels is not that of the model, or if a window is shorter than a patch.
+        """
+        self.check_input(x, n_times_least=self.patch_size)
         x = self.chan_proj(x)  # (batch, n_chans, n_times), n_chans as the encoder reads them
         patches = cut_moments(x, self.patch_size, self.patch_stride)
         # patches: (batch, n_patches, n_chans, patch_size)
         summary = self.target_encoder(patches, self.chans_id)
         # summary: (batch, n_patches, n_summary_tokens, embed_dim)
-        if return_features:
-            return {"features": summary.flatten(2), "cls_token": None}
-        return self.final_layer(summary)  # (batch, n_outputs)
+        return summary.transpose(1, 2)  # (batch, n_summary_tokens, n_patches, embed_dim)
+
+    def read_block(self, output: Tokens, x: Tensor) -> Float[Tensor, "batch n_summary_tokens n_patches _"]:
+        """Take the summary tokens of a layer, which come last in every moment."""
+        summary = output[:, -self.n_summary_tokens :]  # (n_moments, n_summary_tokens, embed_dim)
+        return summary.unflatten(0, (x.shape[0], -1)).transpose(1, 2)
+
+    def line_up(
+        self, tokens: Float[Tensor, "batch n_summary_tokens n_patches embed_dim"]
+    ) -> Float[Tensor, "batch n_tokens embed_dim"]:
+        """Line up the summary tokens moment by moment."""
+        return tokens.transpose(1, 2).flatten(1, 2)
+
+    def feature_tokens(self, ch_names: Sequence[str], n_times: int, sfreq: float) -> TokenNames:
+        """Name the summary tokens moment by moment."""
+        moments = self.patch_times(n_times, sfreq)
+        names = summary_names(self.n_summary_tokens) * len(moments)
+        times = np.repeat(moments, self.n_summary_tokens)
+        return plain_tokens(name_moments(names, times), times=times)
+
+    def attention_tokens(
+        self, ch_names: Sequence[str], n_times: int, sfreq: float, channel_ids: ChannelIds | None = None
+    ) -> TokenNames:
+        """Name the tokens of a moment: channels, those of the projection if there is one, and summaries."""
+        if not isinstance(self.chan_proj, nn.Identity):
+            ch_names = [name.replace("FP", "Fp").replace("Z", "z") for name in EEGPT_19_CHANNELS]
+        return plain_tokens(ch_names, channels=ch_names) + plain_tokens(summary_names(self.n_summary_tokens))
+
+    @classmethod
+    def layer_classes(cls) -> dict[str, type[nn.Module]]:
+        """Add the two ways in which a patch becomes a token."""
+        return LAYER_CLASSES | {
+            "braindecode.models.eegpt._PatchEmbed": PatchEmbed,
+            "braindecode.models.eegpt._PatchNormEmbed": PatchNormEmbed,
+        }
+
+    @classmethod
+    def sizes_for(cls, n_chans: int, sfreq: float) -> dict[str, Any]:
+        """Read channels by their names, and patches without overlap, as in pre-training."""
+        return {"patch_stride": 64, "chan_proj_type": "none"}
+
+    contract: ClassVar[Contract] = EEGPT_CONTRACT
+    layout: ClassVar[Layout] = Layout(
+        embedding=("target_encoder.patch_embed", "target_encoder.chan_embed", "target_encoder.summary_token"),
+        blocks="target_encoder.blocks",
+        top=("target_encoder.norm",),
+        front=("chan_proj",),
+        projections=transformer_projections("target_encoder.blocks"),
+        tables=("target_encoder.chan_embed", "target_encoder.summary_token"),
+        pads=True,
+        moments_apart=True,
+        pretraining_arguments={
+            "return_encoder_output": True,
+            "chan_proj_type": "none",
+            "patch_stride": None,
+        },
+        derived_modules=("chans_id",),
+        # `target_encoder` is the moving average of `encoder`, and the one to use after pre-training.
+        pretraining_modules=("encoder", "predictor", "reconstructor"),
+        fixed_arguments=("num_heads", "norm_layer", "layer_norm_eps"),
+        # Downstream code of the authors saves the target encoder on its own, without its prefix.
+        published_names=(
+            (r"^(summary_token|patch_embed|chan_embed|blocks|norm)(?=\.|$)", r"target_encoder.\1"),
+        ),
+    )
 
 
 class ChannelProjection(nn.Module):
@@ -561,11 +634,6 @@ def cut_moments(x: Windows, patch_size: int, patch_stride: int) -> Patches:
     return patches.transpose(1, 2)  # (batch, n_patches, n_chans, patch_size)
 
 
-def count_patches(n_times: int, patch_size: int, patch_stride: int) -> int:
-    """Count the patches that cover a window, the one that zeros complete included."""
-    return -((patch_size - n_times) // patch_stride) + 1
-
-
 def look_up_channels(names: Sequence[str] | None, n_chans: int) -> Int[Tensor, "*one n_chans"]:
     """Find the row of every channel in the channel embedding: by name, else by position.
 
@@ -643,10 +711,3 @@ def check_projection(chan_proj_type: str, n_chans_target: int) -> None:
             f"Channels are projected onto the {len(EEGPT_19_CHANNELS)} of EEGPT_19_CHANNELS, got "
             f'n_chans_target={n_chans_target}. Pass 19, or chan_proj_type="none" to use channels as they are.'
         )
-
-
-# The class cannot name these in its body, where they do not exist yet.
-EEGPT.layer_classes = LAYER_CLASSES | {
-    "braindecode.models.eegpt._PatchEmbed": PatchEmbed,
-    "braindecode.models.eegpt._PatchNormEmbed": PatchNormEmbed,
-}

@@ -32,7 +32,9 @@ from eeglab_models.models.filterbank import (
     stack_taps,
 )
 from eeglab_models.models.fourier import at_least_single
+from eeglab_models.models.layout import Layout
 from eeglab_models.models.patching import cut_patches, warn_about_tail
+from eeglab_models.models.tokens import Tokens, plain_tokens
 
 __all__ = ["FBLightConvNet", "FilterBank", "log_variance"]
 
@@ -125,20 +127,6 @@ class FBLightConvNet(EEGModel):
     patches in this package's terms.
     """
 
-    derived_modules: ClassVar[tuple[str, ...]] = ("spectral_filtering",)
-    fixed_arguments: ClassVar[tuple[str, ...]] = (
-        "n_bands",
-        "weight_softmax",
-        "activation",
-        "filter_parameters",
-    )
-    published_names: ClassVar[tuple[tuple[str, str], ...]] = (
-        (r"^spacial_block\.", "spatial_conv."),
-        (r"^conv\.", "attn_conv."),
-        (r"^classify\.", "final_layer."),
-    )
-    contract: ClassVar[Contract] = FBLIGHTCONVNET_CONTRACT
-
     def __init__(
         self,
         n_chans: int | None = None,
@@ -162,8 +150,8 @@ class FBLightConvNet(EEGModel):
         super().__init__(locals())
         check_patches(self.n_times, win_len, n_dim)
         warn_about_tail(self.n_times, win_len, "truncated after filtering")
-        self.patch_size = win_len
-        self.n_filters = n_filters_spat
+        self.patch_size = self.patch_stride = win_len
+        self.n_filters = self.embed_dim = n_filters_spat
 
         self.spectral_filtering = FilterBank(n_bands, self.sfreq, filter_parameters, verbose, self.n_times)
         self.spatial_conv = nn.Sequential(
@@ -209,6 +197,29 @@ class FBLightConvNet(EEGModel):
         ValueError
             If the number of channels or samples is not that of the model.
         """
+        features = self.encode(x).flatten(1)  # (batch, n_filters)
+        if return_features:
+            return {"features": features, "cls_token": None}
+        return self.final_layer(features)  # (batch, n_outputs)
+
+    def encode(self, x: Float[Tensor, "batch n_chans n_times"]) -> Float[Tensor, "batch 1 1 n_filters"]:
+        """Describe every window by one token, which has a number for each spatial filter.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (batch, n_chans, n_times)
+            EEG in microvolts, sampled at `sfreq` Hz.
+
+        Returns
+        -------
+        tokens : torch.Tensor, shape (batch, 1, 1, n_filters_spat)
+            What the head reads.
+
+        Raises
+        ------
+        ValueError
+            If the number of channels or samples is not that of the model.
+        """
         self.check_input(x, n_times_least=1)
         if x.shape[-1] != self.n_times:
             raise ValueError(
@@ -222,10 +233,49 @@ class FBLightConvNet(EEGModel):
             maps = self.spatial_conv(bands)  # (batch, n_filters, 1, n_times)
         patches = cut_patches(maps.squeeze(2), self.patch_size)  # (batch, n_filters, n_patches, patch_size)
         power = log_variance(patches)  # (batch, n_filters, n_patches)
-        features = self.attn_conv(power)  # (batch, n_filters)
-        if return_features:
-            return {"features": features, "cls_token": None}
-        return self.final_layer(features)  # (batch, n_outputs)
+        return self.attn_conv(power)[:, None, None]  # (batch, 1, 1, n_filters)
+
+    def line_up(self, tokens: Float[Tensor, "batch 1 1 n_filters"]) -> Float[Tensor, "batch n_filters 1"]:
+        """Take every spatial filter for itself."""
+        return tokens.flatten(1).unsqueeze(-1)
+
+    def feature_tokens(self, ch_names: Sequence[str], n_times: int, sfreq: float) -> Tokens:
+        """Name the spatial filters."""
+        return plain_tokens([f"filter {index}" for index in range(self.n_filters)])
+
+    @property
+    def temporal_attention(self) -> "LightweightConv":
+        """What weighs the patches of a window."""
+        return self.attn_conv
+
+    @property
+    def bands(self) -> list[tuple[float, float]]:
+        """Lower and upper edge of every band in Hz."""
+        return choose_bands(self.arguments["n_bands"], self.sfreq)
+
+    @property
+    def spatial_filters(self) -> Float[Tensor, "n_filters n_bands n_chans"]:
+        """Weights by which bands and channels are summed."""
+        return self.spatial_conv[0].weight.squeeze(-1)
+
+    @classmethod
+    def sizes_for(cls, n_chans: int, sfreq: float) -> dict[str, Any]:
+        """Take patches of one second."""
+        return {"win_len": int(sfreq)}
+
+    contract: ClassVar[Contract] = FBLIGHTCONVNET_CONTRACT
+    layout: ClassVar[Layout] = Layout(
+        blocks=("spatial_conv", "attn_conv"),
+        projections=r"spatial_conv\.0",
+        fixed=("spectral_filtering",),
+        derived_modules=("spectral_filtering",),
+        fixed_arguments=("n_bands", "weight_softmax", "activation", "filter_parameters"),
+        published_names=(
+            (r"^spacial_block\.", "spatial_conv."),
+            (r"^conv\.", "attn_conv."),
+            (r"^classify\.", "final_layer."),
+        ),
+    )
 
 
 class FilterBank(nn.Module):

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
@@ -51,23 +51,10 @@ class HubMixin(
 
     Attributes
     ----------
-    task_modules : tuple of str
-        Submodules that belong to a task rather than to the encoder: they may start fresh.
-    derived_modules : tuple of str
-        Buffers and modules whose tensors follow from the constructor's arguments.
-    pretraining_modules : tuple of str
-        Modules that published checkpoints hold beside the encoder and that the encoder does not use.
-    fixed_arguments : tuple of str
-        Constructor's arguments that weights were trained with and that no shape reveals: another value
-        loads without complaint and computes something else.
     load_report : LoadReport or None
         What `from_pretrained` found, None for a model that was not loaded.
     """
 
-    task_modules: ClassVar[tuple[str, ...]] = ("final_layer",)
-    derived_modules: ClassVar[tuple[str, ...]] = ()
-    pretraining_modules: ClassVar[tuple[str, ...]] = ()
-    fixed_arguments: ClassVar[tuple[str, ...]] = ()
     load_report: LoadReport | None = None
 
     @classmethod
@@ -296,14 +283,14 @@ def fill_model(
         `allow_partial`, if none fits.
     """
     held, own = translate(model, weights, source), model.state_dict()
-    derived_keys = keys_of(own, model.derived_modules)
-    encoder = set(own) - derived_keys - keys_of(own, model.task_modules)
+    derived_keys = keys_of(own, model.layout.derived_modules)
+    encoder = set(own) - derived_keys - keys_of(own, model.layout.task_modules)
     shared, unknown = set(held) & set(own), set(held) - set(own)
     fitting = {key for key in shared if held[key].shape == own[key].shape}
 
     # A module of which only a part fits is no module: all of it starts fresh.
     usable = set(held) if n_outputs is None and not allow_partial else fitting
-    fresh = [module for module in model.task_modules if keys_of(set(own) - usable, (module,))]
+    fresh = [module for module in model.layout.task_modules if keys_of(set(own) - usable, (module,))]
     if n_outputs not in (None, model.arguments["n_outputs"]):
         fresh.append("final_layer")
     left = keys_of(held, fresh) | (derived_keys if derived == "keep" else set())
@@ -326,7 +313,7 @@ def fill_model(
     lost = encoder - loaded
     new = keys_of(model.state_dict(), fresh) | lost
     warn_about_new(new if n_outputs is None else new - keys_of(new, ["final_layer"]), lost, encoder, source)
-    published = not set(weights) <= set(held) or bool(keys_of(unknown, model.pretraining_modules))
+    published = not set(weights) <= set(held) or bool(keys_of(unknown, model.layout.pretraining_modules))
     return LoadReport(
         source,
         *(tuple(sorted(keys)) for keys in (loaded, new, set(held) - loaded)),
@@ -349,8 +336,8 @@ def translate(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> d
 def unused_modules(model: nn.Module, own: Collection[str]) -> tuple[str, ...]:
     """Modules that a file may hold and the model has no use for: of pre-training, of another task."""
     return (
-        *model.pretraining_modules,
-        *(module for module in model.task_modules if not keys_of(own, (module,))),
+        *model.layout.pretraining_modules,
+        *(module for module in model.layout.task_modules if not keys_of(own, (module,))),
     )
 
 

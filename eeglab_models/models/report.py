@@ -74,7 +74,7 @@ def fingerprint(model: nn.Module) -> str:
         names: 64 hexadecimal digits.
     """
     state = {key.replace("_orig_mod.", ""): tensor for key, tensor in model.state_dict().items()}
-    left_out = keys_of(state, (*model.task_modules, *model.derived_modules))
+    left_out = keys_of(state, (*model.layout.task_modules, *model.layout.derived_modules))
     return hash_tensors({key: tensor for key, tensor in state.items() if key not in left_out})
 
 
