@@ -222,6 +222,31 @@ def test_a_new_head_leaves_the_encoder_alone(model, x):
     assert_same_state(model, state, but=["final_layer."])
 
 
+@pytest.mark.parametrize(("name", "option"), [("EEGDINO", "return_features"), ("CodeBrain", "pretrain_mode")])
+def test_a_new_head_makes_a_plain_classifier(name, option):
+    case = DEFAULTS[name]
+    model = getattr(eeglab_models, name)(**case.arguments, **{option: True})
+
+    model.reset_head(7)
+
+    x = torch.randn(2, model.n_chans, model.n_times)
+    assert model(x).shape == type(model).from_config(model.get_config())(x).shape == (2, 7)
+
+
+COUNTS = {
+    "CodeBrain": ["patch_size", "res_channels", "out_channels", "num_res_layers", "conv_groups"],
+    "EEGDINO": ["patch_size", "n_layer", "nhead", "dim_feedforward", "n_global_tokens"],
+    "EEGPT": ["patch_size", "patch_stride", "embed_num", "embed_dim", "depth", "num_heads"],
+    "FBLightConvNet": ["win_len", "n_filters_spat", "heads", "n_bands"],
+}
+
+
+@pytest.mark.parametrize(("name", "argument"), [(name, one) for name in MODELS for one in COUNTS[name]])
+def test_a_count_of_zero_is_refused_by_its_name(name, argument):
+    with pytest.raises(ValueError, match=rf"\b{argument} must .*got 0"):
+        getattr(eeglab_models, name)(**DEFAULTS[name].arguments | {argument: 0})
+
+
 def test_configurations_survive_json(case):
     channels = [
         {"ch_name": f"E{i}", "kind": 2, "coil_type": 1, "unit": 107, "cal": 1.0, "loc": np.arange(12.0)}

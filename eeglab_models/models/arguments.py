@@ -162,3 +162,20 @@ def name_assumed(cls: type, known: Collection[str]) -> tuple[str, ...]:
         for name in cls.layout.fixed_arguments
         if name not in known
     )
+
+
+def check_ranges(
+    arguments: Mapping[str, Any],
+    counts: Collection[str] = (),
+    positive: Collection[str] = (),
+    probabilities: Collection[str] = (),
+) -> None:
+    """Refuse numbers of which no model can be built; None, where an argument may be None, passes."""
+    for names, is_allowed, expected in (
+        (counts, lambda number: number >= 1, "must be at least 1"),
+        (positive, lambda number: number > 0, "must be positive"),
+        (probabilities, lambda number: 0 <= number <= 1, "is a probability between 0 and 1"),
+    ):
+        for name in names:
+            if arguments[name] is not None and not is_allowed(arguments[name]):
+                raise ValueError(f"{name} {expected}, got {arguments[name]}.")

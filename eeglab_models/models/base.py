@@ -215,7 +215,8 @@ class EEGModel(nn.Module, HubMixin):
     def reset_head(self, n_outputs: int) -> None:
         """Replace the head by a fresh one; everything else stays.
 
-        A model that was built without a head, or with one of the caller's, becomes a plain classifier.
+        A model that was built without a head, with one of the caller's, or to return features or codes,
+        becomes a plain classifier.
 
         Parameters
         ----------
@@ -229,6 +230,13 @@ class EEGModel(nn.Module, HubMixin):
         """
         if n_outputs < 1:
             raise ValueError(f"n_outputs must be positive, got {n_outputs}.")
+        for option in {"return_features", "pretrain_mode"} & set(self.arguments):
+            self.arguments[option] = False
+            setattr(self, option, False)
+        self._renew_head(n_outputs)
+
+    def _renew_head(self, n_outputs: int) -> None:
+        """Replace the head, and leave the form of the output that was asked for at construction."""
         self._signal["n_outputs"] = n_outputs
         self.arguments["n_outputs"] = n_outputs
         if "return_encoder_output" in self.arguments:

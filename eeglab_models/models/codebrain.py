@@ -28,6 +28,7 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from eeglab_models.models.arguments import check_ranges
 from eeglab_models.models.attention import AttendNearby
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.channels import ChannelIds, read_channel_ids
@@ -177,6 +178,15 @@ class CodeBrain(EEGModel):
         activation: type[nn.Module] = nn.ReLU,
     ) -> None:
         super().__init__(locals())
+        check_ranges(
+            self.arguments,
+            counts=(
+                *("res_channels", "skip_channels", "out_channels", "num_res_layers", "conv_out_chans"),
+                *("conv_groups", "proj_kernel_size", "mlp_hidden_multiplier"),
+                *("codebook_size_t", "codebook_size_f"),
+            ),
+            probabilities=("drop_prob", "spectral_dropout"),
+        )
         if not 1 <= patch_size <= self.n_times:
             raise ValueError(
                 f"patch_size must lie between 1 and the window's {self.n_times} samples, got {patch_size}. "

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from eeglab_models.models.arguments import check_ranges
 from eeglab_models.models.attention import Attend
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.channels import ChannelIds, read_channel_ids
@@ -142,10 +143,16 @@ class EEGDINO(EEGModel):
         return_encoder_output: bool = False,
     ) -> None:
         super().__init__(locals())
+        check_ranges(
+            self.arguments,
+            counts=(
+                *("patch_size", "n_layer", "nhead", "dim_feedforward", "n_channel_embeddings"),
+                "n_global_tokens",
+            ),
+            probabilities=("drop_prob",),
+        )
         check_channels(self.n_chans, n_channel_embeddings)
         warn_about_tail(self.n_times, patch_size, "padded with zeros")
-        if n_global_tokens < 1:
-            raise ValueError(f"n_global_tokens must be at least 1, got {n_global_tokens}.")
         if not 1 <= global_token_layer <= n_layer:
             raise ValueError(
                 f"global_token_layer must be one of the layers 1 to {n_layer}, got {global_token_layer}."

@@ -28,7 +28,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from eeglab_models.models.arguments import LAYER_CLASSES
+from eeglab_models.models.arguments import LAYER_CLASSES, check_ranges
 from eeglab_models.models.attention import Attend
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.channels import ChannelIds
@@ -674,15 +674,12 @@ def check_window(n_times: int, patch_size: int, patch_stride: int) -> None:
 def check_options(options: dict[str, Any]) -> None:
     """Refuse constructor arguments that make no model."""
     embed_dim, n_heads, patch_module = options["embed_dim"], options["num_heads"], options["patch_module"]
-    for name in ("patch_size", "patch_stride", "embed_num", "embed_dim", "depth", "num_heads"):
-        if options[name] is not None and options[name] < 1:
-            raise ValueError(f"{name} must be at least 1, got {options[name]}.")
-    for name in ("mlp_ratio", "chan_conv_max_norm"):
-        if not options[name] > 0:
-            raise ValueError(f"{name} must be positive, got {options[name]}.")
-    for name in ("drop_prob", "attn_drop_rate", "drop_path_rate"):
-        if not 0 <= options[name] <= 1:
-            raise ValueError(f"{name} is a probability between 0 and 1, got {options[name]}.")
+    check_ranges(
+        options,
+        counts=("patch_size", "patch_stride", "embed_num", "embed_dim", "depth", "num_heads"),
+        positive=("mlp_ratio", "chan_conv_max_norm"),
+        probabilities=("drop_prob", "attn_drop_rate", "drop_path_rate"),
+    )
     for name in ("patch_module", "norm_layer", "final_layer"):
         if isinstance(options[name], nn.Module):
             layer = type(options[name]).__name__

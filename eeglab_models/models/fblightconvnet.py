@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from eeglab_models.models.arguments import check_ranges
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.contract import FBLIGHTCONVNET_CONTRACT, Contract
 from eeglab_models.models.filterbank import (
@@ -148,6 +149,7 @@ class FBLightConvNet(EEGModel):
         filter_parameters: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(locals())
+        check_ranges(self.arguments, counts=("n_filters_spat", "heads"))
         check_patches(self.n_times, win_len, n_dim)
         warn_about_tail(self.n_times, win_len, "truncated after filtering")
         self.patch_size = self.patch_stride = win_len
@@ -424,7 +426,7 @@ class LightweightConv(nn.Module):
         self, n_filters: int, n_patches: int, n_heads: int, weight_softmax: bool, bias: bool
     ) -> None:
         super().__init__()
-        if n_heads < 1 or n_filters % n_heads:
+        if n_filters % n_heads:
             raise ValueError(
                 f"heads must divide n_filters_spat={n_filters}, got {n_heads}. The published model uses 8 "
                 "heads and 64 spatial filters."

@@ -309,7 +309,7 @@ def fill_model(
 
     model.load_state_dict({key: held[key] for key in loaded}, strict=False)
     if n_outputs is not None and "final_layer" in fresh:
-        model.reset_head(n_outputs)
+        model._renew_head(n_outputs)
     lost = encoder - loaded
     new = keys_of(model.state_dict(), fresh) | lost
     warn_about_new(new if n_outputs is None else new - keys_of(new, ["final_layer"]), lost, encoder, source)
