@@ -345,6 +345,19 @@ def test_the_encoder_of_a_model_is_saved_ready_for_use(train, tmp_path):
     assert not objective.training
 
 
+def test_an_encoder_that_could_not_be_saved_whole_is_not_taken_for_one(train, tmp_path):
+    class Broken(TinyObjective):
+        def save_pretrained(self, folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "config.json").write_text("{}")
+            raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        train(objective=Broken(), n_steps=1)
+
+    assert not (tmp_path / "run" / "encoder").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from rich.progress import Progress
 from torch import Tensor, nn
 
+from eeglab_models.files import replacing
 from eeglab_models.models.base import EEGModel
 from eeglab_models.training.batches import (
     as_dataset,
@@ -407,7 +408,8 @@ def check_same(found: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -
 def save_encoder(objective: nn.Module, folder: Path) -> None:
     """Save what pretraining is for: the encoder, or an objective that saves itself."""
     encoder = getattr(objective, "encoder", None)
-    if isinstance(encoder, EEGModel):
-        encoder.save_pretrained(folder)
-    elif hasattr(objective, "save_pretrained"):
-        objective.save_pretrained(folder)
+    saved = encoder if isinstance(encoder, EEGModel) else objective
+    if hasattr(saved, "save_pretrained"):
+        # Whoever finds the folder takes the training for finished.
+        with replacing(folder) as unfinished:
+            saved.save_pretrained(unfinished)
