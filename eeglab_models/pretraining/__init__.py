@@ -1,4 +1,9 @@
-"""Pretraining without labels: three objectives, their data, and configurations that train them."""
+"""Pretraining without labels: three objectives, their data, and configurations that train them.
+
+Each model has a folder with its objective, which keeps the promise in `objective`; `corpus` holds
+recordings on disk; `configuration` reads YAML, such as that in `configs`, and runs it. Import what is named
+below from here. This room knows models, signals and training, and no room beside or above it.
+"""
 
 from eeglab_models.pretraining.codebrain.code_prediction import CodePrediction, check_codebooks
 from eeglab_models.pretraining.codebrain.tokenizer import TFDualTokenizer

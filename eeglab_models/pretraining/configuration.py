@@ -37,6 +37,7 @@ from eeglab_models.configs import (
 from eeglab_models.files import write_json
 from eeglab_models.models.base import SIGNAL_ARGUMENTS, EEGModel
 from eeglab_models.pretraining.corpus.data import Data
+from eeglab_models.pretraining.objective import Objective
 from eeglab_models.training.settings import FREE, Settings
 
 __all__ = ["Configuration", "ready_configurations", "read_configuration"]
@@ -102,7 +103,7 @@ class Configuration:
         training = {name: value for name, value in self.training.items() if name != "n_epochs"}
         return replace(self, training=training | {"n_steps": n_steps})
 
-    def build(self) -> nn.Module:
+    def build(self) -> Objective:
         """Build the objective, with fresh weights that depend on the seed alone.
 
         Returns

@@ -19,11 +19,9 @@ from eeglab_models.signals.electrodes import electrode_name
 from eeglab_models.signals.preparation import prepare
 from eeglab_models.training.batches import TensorWindows
 
-__all__ = ["DATA_PARTS", "Data", "JoinedWindows"]
+__all__ = ["Data"]
 
-DATA_PARTS = ("seconds", "channels", "held_out", "simulated", "recordings", "corpus")
-"""What ``data`` of a configuration may hold: the fields of `Data`."""
-SOURCES = DATA_PARTS[3:]
+SOURCES = ("simulated", "recordings", "corpus")
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Data:
     simulated : mapping or None
         Arguments of `SimulatedMotorImagery`, of which consecutive windows are taken.
     recordings : mapping or None
-        ``source``, a folder or a list of files, and further arguments of `build_corpus`.
+        ``source``, a folder, or a list of folders and files, and further arguments of `build_corpus`.
     corpus : str or None
         Folder that `build_corpus` filled.
 
@@ -66,7 +64,7 @@ class Data:
         if self.seconds is None and self.corpus is None:
             raise ValueError("'data' needs the length of a window. Add 'seconds: 4.0' or another number.")
         if self.recordings is not None and "source" not in self.recordings:
-            raise ValueError("'recordings' needs a 'source': a folder, or a list of files. Add it.")
+            raise ValueError("'recordings' needs a 'source': a folder, or a list. Add it.")
 
     def channels_for(self, model: type[EEGModel]) -> tuple[str, ...]:
         """Name the channels of the windows, in the spelling of the 10-05 system.
@@ -148,13 +146,13 @@ class Data:
         """
         parts = []
         if self.simulated is not None:
-            parts.append(self.simulate(model))
+            parts.append(simulate(self, model))
         if self.recordings is not None:
-            parts.append(self.split(self.build(model, folder / "corpus")))
+            parts.append(split(self.build(model, folder / "corpus"), self.held_out))
         if self.corpus is not None:
             from eeglab_models.pretraining.corpus.reading import Corpus
 
-            parts.append(self.split(Corpus(self.corpus, self.stand_in(model))))
+            parts.append(split(Corpus(self.corpus, self.stand_in(model)), self.held_out))
         learn = [own for own, _ in parts]
         held_out = [own for _, own in parts if own is not None]
         return join(learn), join(held_out) if held_out else None
@@ -176,36 +174,6 @@ class Data:
 
         n_times = self.n_times_for(model)
         return Target(model, self.channels_for(model), n_times, model.contract.sfreq).expectation()
-
-    def simulate(self, model: type[EEGModel]) -> tuple[Any, Any]:
-        """Simulate one subject after the other, and keep the windows in memory.
-
-        Parameters
-        ----------
-        model : type
-            Class of the encoder, a subclass of `EEGModel`.
-
-        Returns
-        -------
-        data, held_out : dataset
-            Windows to learn from, and those of other subjects; None for the second if nobody is held out.
-
-        Raises
-        ------
-        ValueError
-            If the subjects to hold out are not there or are all of them.
-        """
-        stand_in, windows = self.stand_in(model), {}
-        for subject in self.simulation.subject_list:
-            runs = self.simulation.get_data([subject])
-            windows[str(subject)] = prepare(runs, stand_in, events=[]).data
-        chosen = choose_subjects(list(windows), self.held_out)
-        names = self.channels_for(model)
-        parts = [[windows[name] for name in windows if (name in chosen) is out] for out in (False, True)]
-        learn, held_out = (
-            TensorWindows(torch.from_numpy(np.concatenate(part)), names) if part else None for part in parts
-        )
-        return learn, held_out
 
     def build(self, model: type[EEGModel], folder: Path) -> Any:
         """Build the corpus of the recordings, once for all processes, and open it.
@@ -240,43 +208,32 @@ class Data:
                 raise ValueError(f"'recordings' holds arguments of build_corpus: {error}.") from error
         return Corpus(folder)
 
-    def split(self, corpus: Any) -> tuple[Any, Any]:
-        """Hold out subjects of a corpus.
 
-        Parameters
-        ----------
-        corpus : Corpus
-            All recordings.
+def simulate(data: Data, model: type[EEGModel]) -> tuple[Any, Any]:
+    """Simulate one subject after the other; return windows to learn from, and those of held-out subjects."""
+    stand_in, windows = data.stand_in(model), {}
+    for subject in data.simulation.subject_list:
+        runs = data.simulation.get_data([subject])
+        windows[str(subject)] = prepare(runs, stand_in, events=[]).data
+    chosen = choose_subjects(list(windows), data.held_out)
+    names = data.channels_for(model)
+    parts = [[windows[name] for name in windows if (name in chosen) is out] for out in (False, True)]
+    learn, held_out = (
+        TensorWindows(torch.from_numpy(np.concatenate(part)), names) if part else None for part in parts
+    )
+    return learn, held_out
 
-        Returns
-        -------
-        data, held_out : Corpus
-            Windows to learn from, and those of other subjects; None for the second if nobody is held out.
 
-        Raises
-        ------
-        ValueError
-            If the subjects to hold out are not there or are all of them.
-        """
-        if not self.held_out:
-            return corpus, None
-        subjects = sorted(set(corpus.recordings["subject"].dropna()))
-        return corpus.split(sorted(choose_subjects(subjects, self.held_out)))
+def split(corpus: Any, held_out: int | Collection[int | str]) -> tuple[Any, Any]:
+    """Hold out subjects of a corpus; None if nobody is held out."""
+    if not held_out:
+        return corpus, None
+    subjects = sorted(set(corpus.recordings["subject"].dropna()))
+    return corpus.split(sorted(choose_subjects(subjects, held_out)))
 
 
 class JoinedWindows:
-    """Windows of several sources, one source after the other.
-
-    Parameters
-    ----------
-    parts : sequence of dataset
-        Windows of the same shape, by ``__getitems__``.
-
-    Raises
-    ------
-    ValueError
-        If the sources have other channels, or the same in another order.
-    """
+    """Windows of several sources with the same channels, one source after the other."""
 
     def __init__(self, parts: Sequence[Any]) -> None:
         self.parts = list(parts)
