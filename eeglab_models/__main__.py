@@ -151,6 +151,7 @@ def sweep(
     warm: Annotated[bool, typer.Option(help="Share imports between runs (Linux).")] = True,
 ) -> None:
     """Run a grid of notebooks; run it again for what is missing or failed."""
+    from dask.utils import parse_bytes
     from rich.console import Console
 
     from eeglab_models.experiments import cluster, terminal
@@ -162,7 +163,7 @@ def sweep(
     try:
         runs = read_grid(grid)
         folder = (folder or Path("outputs") / runs.name).resolve()
-        limit = None if memory_limit is None else terminal.read_size(memory_limit)
+        limit = None if memory_limit is None else parse_bytes(memory_limit)
         job = None if slurm is None else cluster.read_slurm(slurm)
         n_workers = workers or cluster.default_workers(len(runs.runs))
         if dry_run:

@@ -14,6 +14,7 @@ SIMULATED = """
 dataset = "SimulatedMotorImagery"
 subjects = [1]
 evaluation = "within_session"
+n_folds = 5
 model = "EEGPT"
 checkpoint = ""
 regime = "probe"
@@ -64,18 +65,23 @@ def test_subjects_are_written_out_for_the_data_set(settings):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("gird: {number: [1]}", "A grid has no part 'gird'. Did you mean 'grid'"),
+        ("gird: {number: [1]}", "grid.yaml: the grid file has no 'gird'. Did you mean 'grid'"),
         ("grid: {nubmer: [1]}", "no parameter 'nubmer'. Did you mean 'number'"),
         ("fixed: {nubmer: 1}\ngrid: {number: [1]}", "Did you mean 'number'"),
         ("grid: {number: [1]}\nexclude: [{problme: a}]", "Did you mean 'problem'"),
-        ("grid: {number: [one]}", "number should be a whole number, as 0 in the notebook, got 'one'"),
+        ("grid: {number: [one]}", "number should be a whole number, got 'one'"),
         ("grid: {number: [true]}", "number should be a whole number"),
         ("grid: {seconds: [soon]}", "seconds should be a number"),
         ("grid: {problem: [7]}", "problem should be text"),
         ("grid: {number: []}", "number has no values"),
-        ("grid: [number]", "'grid' should hold"),
-        ("grid: {number: [1]}\ninclude: {number: 2}", "'include' should be a list of mappings"),
+        ("grid: [number]", "grid of the grid file should be 'name: value' pairs"),
+        ("grid: {number: [1]}\ninclude: {number: 2}", "include of the grid file should be a list"),
         ("fixed: {number: 1}", "has no runs"),
+        ("fixed: [number]", "fixed of the grid file should be 'name: value' pairs"),
+        (
+            "grid: {number: [1]}\nexclude: [3]",
+            "exclude of the grid file\\[0\\] should be 'name: value' pairs",
+        ),
         ("grid: {number: [1, 2]}\nexclude: [{number: 3}]", "fits no run of the grid"),
         ("grid: {number: [1]}\nexclude: [{number: 1}]", "leaves no run"),
         ("grid: {output_folder: [x]}", "output_folder is set by the sweep"),
@@ -92,9 +98,12 @@ def test_a_wrong_grid_is_refused_with_the_nearest_right_word(settings, text, mes
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("grid: {model: [EEGTP]}", "There is no model 'EEGTP'. Did you mean 'EEGPT'"),
-        ("grid: {regime: [scrach]}", "There is no regime 'scrach'. Did you mean 'scratch'"),
+        ("grid: {model: [EEGTP]}", "model should be .* got 'EEGTP'. Did you mean 'EEGPT'"),
+        ("grid: {regime: [scrach]}", "regime should be .* got 'scrach'. Did you mean 'scratch'"),
         ("grid: {evaluation: [cross_subjects]}", "Did you mean 'cross_subject'"),
+        ("grid: {lr: [0]}", "lr should be greater than 0, got 0"),
+        ("grid: {lr: [.nan]}", "lr should be a finite number"),
+        ("fixed: {n_folds: 0}\ngrid: {lr: [1]}", "n_folds should be greater than or equal to 1, got 0"),
         ("grid: {dataset: [SimulatedMotorImagry]}", "Did you mean 'SimulatedMotorImagery'"),
         ("grid: {subjects: [11]}", "has no subjects 11; the nearest is 1"),
         ("grid: {evaluation: [cross_subject]}", "cross_subject needs two subjects or more"),
@@ -104,6 +113,13 @@ def test_a_wrong_grid_is_refused_with_the_nearest_right_word(settings, text, mes
 def test_words_without_a_meaning_are_refused_before_anything_starts(settings, text, message):
     with pytest.raises(ValueError, match=message):
         settings(text, SIMULATED)
+
+
+def test_a_grid_of_a_billion_runs_is_refused_before_it_is_written_out(settings):
+    values = {"number": [*range(1000)], "seconds": [*range(1000)], "problem": [*map(str, range(1000))]}
+
+    with pytest.raises(ValueError, match="more than 100,000 runs"):
+        settings(f"grid: {values}")
 
 
 def test_a_checkpoint_that_is_not_there_is_named(settings):

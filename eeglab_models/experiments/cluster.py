@@ -8,15 +8,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eeglab_models.configs import read_yaml
-from eeglab_models.experiments.grid import check_name
+from eeglab_models.configs import about, check_name, read_yaml
 from eeglab_models.experiments.runs import THREAD_VARIABLES
 
 if TYPE_CHECKING:
     from dask_jobqueue import SLURMCluster
     from distributed import Client
 
-__all__ = ["count_cores", "default_workers", "job_script", "open_client", "read_slurm"]
+__all__ = ["default_workers", "job_script", "read_slurm"]
 
 # A run may lose its worker twice by accident; one that loses it a third time is to blame.
 ALLOWED_LOSSES = 2
@@ -37,51 +36,17 @@ def default_workers(n_runs: int) -> int:
     n_workers : int
         At least 1.
     """
+    from dask.system import CPU_COUNT
     from distributed.system import MEMORY_LIMIT
 
-    return max(1, min(count_cores(), int(MEMORY_LIMIT // BYTES_PER_RUN), n_runs))
-
-
-def count_cores() -> int:
-    """Count the cores that this process may use.
-
-    Returns
-    -------
-    n_cores : int
-        Cores, after affinity and limits of a container.
-    """
-    from dask.system import CPU_COUNT
-
-    return CPU_COUNT
+    return max(1, min(CPU_COUNT, int(MEMORY_LIMIT // BYTES_PER_RUN), n_runs))
 
 
 @contextlib.contextmanager
 def open_client(
     n_workers: int, threads: int, scheduler: str | None, slurm: Mapping[str, Any] | None
 ) -> Iterator["Client"]:
-    """Connect to workers: one's own, those of a scheduler, or jobs of SLURM.
-
-    Parameters
-    ----------
-    n_workers : int
-        Runs at a time on this machine, or jobs of SLURM; of no effect with `scheduler`.
-    threads : int
-        Threads of numerical libraries in each worker; of no effect with `scheduler`.
-    scheduler : str or None
-        Address of a scheduler that runs already; None means workers of one's own.
-    slurm : mapping or None
-        Options of the jobs, as `read_slurm` returns them; None means workers on this machine.
-
-    Yields
-    ------
-    client : distributed.Client
-        Connected as long as the block lasts.
-
-    Raises
-    ------
-    ConnectionError
-        If no scheduler answers within 10 s.
-    """
+    """Connect to workers as long as the block lasts: one's own, those of a scheduler, or jobs of SLURM."""
     import dask
     from distributed import Client, LocalCluster
 
@@ -152,7 +117,8 @@ def read_slurm(path: str | Path) -> dict[str, Any]:
     for kind in (SLURMCluster, SLURMJob, Job):
         known |= set(inspect.signature(kind.__init__).parameters)
     for name in arguments:
-        check_name(str(name), sorted(known - {"self", "args", "kwargs"}), "SLURMCluster has no argument")
+        with about(path):
+            check_name(name, sorted(known - {"self", "args", "kwargs"}), "SLURMCluster has no argument")
     missing = [name for name in ("cores", "memory") if name not in arguments]
     if missing:
         raise ValueError(

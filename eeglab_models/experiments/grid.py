@@ -12,38 +12,42 @@ A grid has four parts, all of parameters of one notebook::
 """
 
 import ast
-import difflib
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from eeglab_models.configs import read_yaml
+from annotated_types import Ge, Gt
+
+from eeglab_models.configs import about, check_arguments, check_name, check_value, nearest, read_yaml
 from eeglab_models.experiments.runs import PACKAGE, PLACES, Run, code_version
 from eeglab_models.finetuning.regimes import REGIMES
 from eeglab_models.models.checkpoints import shipped_checkpoint
 
-__all__ = ["BASELINES", "EVALUATIONS", "MODELS", "Grid", "notebook_parameters", "read_grid"]
+__all__ = ["BASELINES", "Grid", "check_setting", "read_grid"]
 
 MODELS = ("CodeBrain", "EEGDINO", "EEGPT", "FBLightConvNet")
-"""Names of the models that a grid may compare."""
 BASELINES = ("CSP + LDA", "tangent space + LR", "filter-bank CSP + LDA", "band power + LR")
 """Names of the baselines that a grid may compare: those of `eeglab_models.features.baselines`."""
-EVALUATIONS = ("within_session", "cross_session", "cross_subject")
-"""What is held out for the test: trials of a session, sessions of a subject, or subjects."""
 PROBE = "probe"
-CHOICES = {
-    "model": (*MODELS, *BASELINES),
-    "regime": (PROBE, *REGIMES),
-    "evaluation": EVALUATIONS,
-    "precision": ("float32", "bfloat16", "float16"),
+# Wherever a notebook has a parameter of this name, it means this.
+KINDS = {
+    "model": Literal[*MODELS, *BASELINES],
+    "regime": Literal[PROBE, *REGIMES],
+    "evaluation": Literal["within_session", "cross_session", "cross_subject"],
+    "precision": Literal["float32", "bfloat16", "float16"],
+    "lr": Annotated[float, Gt(0)] | None,
+    "max_epochs": Annotated[int, Ge(1)],
+    "max_windows": Annotated[int, Ge(0)],
+    "n_folds": Annotated[int, Ge(1)],
+    "seed": Annotated[int, Ge(0)],
 }
 EXPERIMENT = PACKAGE.parent / "notebooks" / "experiment.ipynb"
-PARTS = ("notebook", "fixed", "grid", "exclude", "include")
-KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", dict: "a mapping"}
+# Beyond this a list of runs would fill the memory, and a life.
+MOST_RUNS = 100_000
 
 
 @dataclass(frozen=True)
@@ -66,25 +70,7 @@ class Grid:
 
 
 def notebook_parameters(notebook: str | Path) -> dict[str, Any]:
-    """Read the parameters of a notebook and their defaults, without running it.
-
-    Parameters
-    ----------
-    notebook : str or pathlib.Path
-        A notebook with one cell tagged ``parameters``, which holds constants.
-
-    Returns
-    -------
-    parameters : dict
-        Default by name.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such notebook.
-    ValueError
-        If it has no such cell, several of them, or something else than constants in it.
-    """
+    """Read the parameters of a notebook and their defaults, without running it."""
     notebook = Path(notebook)
     if not notebook.is_file():
         raise FileNotFoundError(
@@ -132,135 +118,116 @@ def read_grid(path: str | Path) -> Grid:
         the message names the nearest right word.
     """
     path = Path(path)
-    content = read_yaml(path)
-    for part in content:
-        check_name(str(part), PARTS, "A grid has no part")
-    notebook = (path.parent / content.get("notebook", EXPERIMENT)).resolve()
-    defaults = notebook_parameters(notebook)
+    content = {part: value for part, value in read_yaml(path).items() if value is not None}
+    with about(path):
+        return plan(path, **check_arguments(plan, content, "the grid file", ["path"]))
+
+
+def plan(
+    path: Path,
+    notebook: str = str(EXPERIMENT),
+    fixed: dict[str, Any] | None = None,
+    grid: dict[str, Any] | None = None,
+    exclude: list[dict[str, Any]] | None = None,
+    include: list[dict[str, Any]] | None = None,
+) -> Grid:
+    """Make the runs that the parts of a grid mean."""
+    source = (path.parent / notebook).resolve()
+    defaults = notebook_parameters(source)
     if "output_folder" not in defaults:
         raise ValueError(
-            f"{notebook.name} needs a parameter output_folder, in which it writes its row of results."
+            f"{source.name} needs a parameter output_folder, in which it writes its row of results."
         )
     places = tuple(name for name in PLACES if name in defaults)
     defaults = {name: value for name, value in defaults.items() if name not in places}
-    fixed = read_values(content.get("fixed") or {}, defaults, "fixed")
-    blocks = [content.get("grid") or {}, *read_blocks(content, "include")]
-    if not any(blocks):
-        raise ValueError(f"{path} has no runs: it needs a part 'grid' or 'include' with parameters.")
-    excluded = [read_lists(entry, defaults) for entry in read_blocks(content, "exclude")]
-    settings = []
-    for block in filter(None, blocks):
-        for choice in expand(read_lists(block, defaults)):
-            settings += expand_subjects(defaults | fixed | choice)
-    unique = {json.dumps(setting, sort_keys=True): setting for setting in exclude(settings, excluded)}
+    check_parameters(fixed or {}, defaults)
+    base = defaults | {name: read_value(name, value, defaults) for name, value in (fixed or {}).items()}
+    blocks = [read_lists(block, defaults) for block in (grid, *(include or [])) if block]
+    settings = list(itertools.islice(expand(blocks, base), MOST_RUNS + 1))
+    if not settings:
+        raise ValueError("The grid has no runs: it needs a part 'grid' or 'include' with parameters.")
+    if len(settings) > MOST_RUNS:
+        raise ValueError(f"The grid has more than {MOST_RUNS:,} runs. Name fewer values, or part it.")
+    for entry in exclude or []:
+        settings = leave_out(settings, read_lists(entry, defaults))
+    unique = {json.dumps(setting, sort_keys=True): setting for setting in settings}
     if not unique:
-        raise ValueError(f"{path} leaves no run: 'exclude' takes all of them away.")
+        raise ValueError("The grid leaves no run: 'exclude' takes all of them away.")
     for setting in unique.values():
         check_setting(setting)
-    version = code_version(notebook)
-    runs = (Run(notebook, setting, version, places) for setting in unique.values())
-    return Grid(path.stem, notebook, tuple(runs))
+    version = code_version(source)
+    return Grid(path.stem, source, tuple(Run(source, one, version, places) for one in unique.values()))
 
 
-def read_blocks(content: Mapping[str, Any], part: str) -> list[dict[str, Any]]:
-    """Take a part that is a list of mappings."""
-    blocks = content.get(part) or []
-    if not isinstance(blocks, list) or not all(isinstance(block, dict) and block for block in blocks):
-        raise ValueError(f"'{part}' should be a list of mappings, each '- {{name: value}}', got {blocks!r}.")
-    return blocks
-
-
-def read_values(values: Any, defaults: Mapping[str, Any], part: str) -> dict[str, Any]:
-    """Check names and types of one value per parameter."""
-    if not isinstance(values, dict):
-        raise ValueError(f"'{part}' should hold 'name: value' pairs, got {values!r}.")
+def check_parameters(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Refuse parameters that the notebook does not have; papermill would only warn."""
     for name in values:
-        check_parameter(name, defaults)
-    return {name: coerce(name, value, defaults[name]) for name, value in values.items()}
+        if name in PLACES:
+            raise ValueError(f"{name} is set by the sweep for every run. Leave it out.")
+        check_name(name, defaults, "The notebook has no parameter")
 
 
-def read_lists(values: Any, defaults: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Check names and types of lists of values; a single value is a list of one."""
-    if not isinstance(values, dict):
-        raise ValueError(f"'grid' should hold 'name: [value, value]' pairs, got {values!r}.")
-    for name in values:
-        check_parameter(name, defaults)
+def read_lists(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Check lists of values; a single value is a list of one."""
+    check_parameters(values, defaults)
     lists = {name: value if isinstance(value, list) else [value] for name, value in values.items()}
     for name, items in lists.items():
         if not items:
             raise ValueError(f"{name} has no values in the grid. Name at least one, or leave {name} out.")
-    return {name: [coerce(name, item, defaults[name]) for item in items] for name, items in lists.items()}
+    return {name: [read_value(name, item, defaults) for item in items] for name, items in lists.items()}
 
 
-def check_parameter(name: Any, defaults: Mapping[str, Any]) -> None:
-    """Refuse a parameter that the notebook does not have; papermill would only warn."""
-    if name in PLACES:
-        raise ValueError(f"{name} is set by the sweep for every run. Leave it out.")
-    check_name(str(name), defaults, "The notebook has no parameter")
+def read_value(name: str, value: Any, defaults: Mapping[str, Any]) -> Any:
+    """Check a value by the type of the notebook's default; a parameter that is a list takes a single one."""
+    default = defaults[name]
+    kind: Any = KINDS.get(name, Any if default is None else type(default))
+    if isinstance(default, list):
+        kind = list[type(default[0])] if default else list
+        if name == "subjects" and "dataset" in defaults and value in ("each", "all"):
+            return value
+        value = value if isinstance(value, list) else [value]
+    return check_value(name, value, kind)
 
 
-def check_name(name: str, known: Iterable[str], what: str) -> None:
-    """Refuse an unknown word and say the nearest known one."""
-    known = list(known)
-    if name not in known:
-        letters = {word.lower(): word for word in known}
-        near = difflib.get_close_matches(name.lower(), letters, n=1, cutoff=0.0)
-        raise ValueError(
-            f"{what} {name!r}. Did you mean {letters[near[0]]!r}? There are: {', '.join(known)}."
-        )
+def expand(blocks: list[dict[str, list[Any]]], base: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Combine every value of every parameter, and write out ``each`` and ``all`` subjects of the data set."""
+    for lists in blocks:
+        for values in itertools.product(*lists.values()):
+            setting = base | dict(zip(lists, values, strict=True))
+            if setting.get("subjects") not in ("each", "all"):
+                yield setting
+                continue
+            subjects = list(subjects_and_events(setting["dataset"])[0])
+            groups = [subjects] if setting["subjects"] == "all" else [[subject] for subject in subjects]
+            yield from (setting | {"subjects": group} for group in groups)
 
 
-def coerce(name: str, value: Any, default: Any) -> Any:
-    """Bring a value to the type of the notebook's default, where nothing is lost by it."""
-    kind = type(default)
-    if default is None or (name == "subjects" and value in ("each", "all")):
-        return value
-    if kind is list:
-        items = value if isinstance(value, list) else [value]
-        return [coerce(name, item, default[0]) for item in items] if default else items
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise ValueError(
-            f"{name} should be {KINDS.get(kind, kind.__name__)}, as {default!r} in the notebook, got "
-            f"{value!r}."
-        )
-    return value
-
-
-def expand(lists: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
-    """Combine every value of every parameter."""
-    return [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
-
-
-def expand_subjects(setting: dict[str, Any]) -> list[dict[str, Any]]:
-    """Write out ``each`` and ``all`` subjects of the data set."""
-    if setting.get("subjects") not in ("each", "all"):
-        return [setting]
-    subjects = list(subjects_and_events(setting["dataset"])[0])
-    groups = [subjects] if setting["subjects"] == "all" else [[subject] for subject in subjects]
-    return [setting | {"subjects": group} for group in groups]
-
-
-def exclude(settings: list[dict[str, Any]], excluded: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Leave out the runs that fit all values of one of the entries."""
-    for entry in excluded:
-        kept = [
-            setting
-            for setting in settings
-            if not all(setting[name] in values for name, values in entry.items())
-        ]
-        if len(kept) == len(settings):
-            raise ValueError(f"The exclude {entry} fits no run of the grid. Correct it, or leave it out.")
-        settings = kept
-    return settings
+def leave_out(settings: list[dict[str, Any]], entry: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    """Leave out the runs that fit all values of an entry of ``exclude``."""
+    kept = [
+        setting for setting in settings if not all(setting[name] in values for name, values in entry.items())
+    ]
+    if len(kept) == len(settings):
+        raise ValueError(f"The exclude {entry} fits no run of the grid. Correct it, or leave it out.")
+    return kept
 
 
 def check_setting(setting: Mapping[str, Any]) -> None:
-    """Refuse a run that cannot work, by what its words mean."""
-    for name, known in CHOICES.items():
+    """Refuse a run that cannot work, by what its words mean.
+
+    Parameters
+    ----------
+    setting : mapping
+        Parameters of one run.
+
+    Raises
+    ------
+    ValueError
+        If a value is none that the parameter can have, or if two of them do not fit.
+    """
+    for name, kind in KINDS.items():
         if name in setting:
-            check_name(setting[name], known, f"There is no {name}")
+            check_value(name, setting[name], kind)
     if setting.get("model") in BASELINES and setting.get("regime", PROBE) != PROBE:
         raise ValueError(
             f"{setting['model']} knows only the regime 'probe', got {setting['regime']!r}. Put "
@@ -275,7 +242,7 @@ def check_setting(setting: Mapping[str, Any]) -> None:
     for name, known in (("subjects", subjects), ("events", events)):
         unknown = [value for value in setting.get(name) or [] if value not in known]
         if unknown:
-            near = difflib.get_close_matches(str(unknown[0]), map(str, known), n=1, cutoff=0.0)[0]
+            near = nearest(str(unknown[0]), map(str, known))
             raise ValueError(
                 f"{setting['dataset']} has no {name} {', '.join(map(str, unknown))}; the nearest is {near}."
             )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eeglab_models.experiments.cluster import ALLOWED_LOSSES, count_cores, default_workers, open_client
+from eeglab_models.experiments.cluster import ALLOWED_LOSSES, default_workers, open_client
 from eeglab_models.experiments.grid import Grid
 from eeglab_models.experiments.runs import (
     DISK_FULL,
@@ -148,6 +148,8 @@ def sweep(
     ConnectionError
         If there is no scheduler, or it does not answer any more.
     """
+    from dask.system import CPU_COUNT
+
     folder = Path(folder).resolve()
     progress = Progress(len(grid.runs))
     report = report or (lambda progress: None)
@@ -157,7 +159,7 @@ def sweep(
             report(progress)
             return progress
         n_workers = workers or default_workers(len(todo))
-        threads = threads or max(1, count_cores() // n_workers)
+        threads = threads or max(1, CPU_COUNT // n_workers)
         limits = Limits(time_limit, memory_limit, threads, warm)
         with open_client(n_workers, threads, scheduler, slurm) as client:
             Dispatcher(client, folder, limits, max_failures, progress, report).run(todo)

@@ -1,6 +1,5 @@
 """What sweeps, their results and the state of a computer look like in a terminal."""
 
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,35 +19,10 @@ from eeglab_models.experiments.results import State
 from eeglab_models.experiments.sweep import Progress
 from eeglab_models.workshop.doctor import Finding
 
-__all__ = ["list_runs", "live_progress", "read_size", "show_findings", "show_outcome", "show_results"]
+__all__ = ["list_runs", "live_progress", "show_findings", "show_outcome", "show_results"]
 
-UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "broken": "[red]broken[/]"}
 N_LISTED = 20
-
-
-def read_size(text: str) -> int:
-    """Read a number of bytes.
-
-    Parameters
-    ----------
-    text : str
-        ``"800MB"``, ``"4 GB"``, ``"4e9"``.
-
-    Returns
-    -------
-    n_bytes : int
-        As a number.
-
-    Raises
-    ------
-    ValueError
-        If it is not a size.
-    """
-    found = re.fullmatch(r"\s*([\d.]+(?:e\d+)?)\s*([KMGT]?)i?B?\s*", text, re.IGNORECASE)
-    if found is None:
-        raise ValueError(f"A size is a number and a unit, as 800MB or 4GB, got {text!r}.")
-    return int(float(found[1]) * UNITS[found[2].upper()])
 
 
 def write_seconds(seconds: float) -> str:

@@ -127,7 +127,7 @@ def check_torch() -> Finding:
     import torch
 
     build = torch.version.cuda or torch.version.hip or "CPU only"
-    n_threads, n_cores = torch.get_num_threads(), count_cores()
+    n_threads, n_cores = torch.get_num_threads(), CPU_COUNT
     found = f"{torch.__version__} ({build}), {n_threads} threads on {n_cores} cores"
     if n_threads > n_cores:
         remedy = f"More threads than cores wait for each other: set OMP_NUM_THREADS={n_cores}."
@@ -337,13 +337,6 @@ def check_browser() -> Finding:
 def find_browser() -> str | None:
     """Find a Chromium by its usual names."""
     return next(filter(None, map(shutil.which, BROWSERS)), None)
-
-
-def count_cores() -> int:
-    """Count the cores that this process may use, also inside a container."""
-    from dask.system import CPU_COUNT
-
-    return CPU_COUNT
 
 
 def recordings_folder() -> Path:
