@@ -125,6 +125,7 @@ def check_versions() -> Finding:
 def check_torch() -> Finding:
     """Look at torch's build and its threads."""
     import torch
+    from dask.system import CPU_COUNT
 
     build = torch.version.cuda or torch.version.hip or "CPU only"
     n_threads, n_cores = torch.get_num_threads(), CPU_COUNT
