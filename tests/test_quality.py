@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from eeglab_models.signals.electrodes import montage
-from eeglab_models.signals.quality import check_amplitude, find_bad_channels, interpolate
+from eeglab_models.signals.quality import find_bad_channels, interpolate, measure_amplitude
 from eeglab_models.signals.windows import Windows
 
 
@@ -16,7 +16,7 @@ def noise(scale=20.0):
 
 
 def test_the_amplitude_of_eeg_is_measured():
-    assert check_amplitude(noise(20.0)) == pytest.approx(20, rel=0.05)
+    assert measure_amplitude(noise(20.0)) == pytest.approx(20, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -33,14 +33,14 @@ def test_the_amplitude_of_eeg_is_measured():
 )
 def test_implausible_amplitudes_name_the_likely_mistake(scale, mistake):
     with pytest.raises(ValueError, match=mistake):
-        check_amplitude(noise(scale))
+        measure_amplitude(noise(scale))
 
 
 def test_averages_over_many_trials_may_be_small():
     windows = noise(0.5)
     metadata = pd.DataFrame({"n_trials": [100, 100, 100]})
 
-    assert check_amplitude(Windows(windows.data, windows.info, metadata=metadata)) < 1
+    assert measure_amplitude(Windows(windows.data, windows.info, metadata=metadata)) < 1
 
 
 def test_what_is_no_number_does_not_hide_the_amplitude():
@@ -48,10 +48,10 @@ def test_what_is_no_number_does_not_hide_the_amplitude():
     windows.data[0, 0, 7] = np.nan
     windows.data[1, 1] = np.nan
 
-    assert check_amplitude(windows) == pytest.approx(20, rel=0.05)
+    assert measure_amplitude(windows) == pytest.approx(20, rel=0.05)
     windows.data[:] = np.nan
     with pytest.raises(ValueError, match="No channel of any window holds a number"):
-        check_amplitude(windows)
+        measure_amplitude(windows)
 
 
 def test_flat_channels_and_samples_that_are_no_number_are_found():

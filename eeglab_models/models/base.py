@@ -178,7 +178,20 @@ class EEGModel(nn.Module, HubMixin):
         return (1, self.n_chans, self.n_times)
 
     def check_input(self, x: Tensor, n_times_least: int) -> None:
-        """Refuse windows that this model cannot read, or that are too short for it."""
+        """Refuse windows that this model cannot read.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (batch, n_chans, n_times)
+            EEG windows in the unit of the model's contract.
+        n_times_least : int
+            Samples that a window needs at least.
+
+        Raises
+        ------
+        ValueError
+            If the number of axes or channels is not the model's, or if windows are too short.
+        """
         name = type(self).__name__
         if x.ndim != 3:
             raise ValueError(
@@ -304,7 +317,18 @@ class EEGModel(nn.Module, HubMixin):
 
     @classmethod
     def translate_state_dict(cls, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Give tensors of the authors' checkpoints the names they have here; other names stay."""
+        """Give tensors of the authors' checkpoints the names they have here; other names stay.
+
+        Parameters
+        ----------
+        state_dict : dict of torch.Tensor
+            Tensors by name.
+
+        Returns
+        -------
+        translated : dict of torch.Tensor
+            The same tensors.
+        """
         translated = {}
         for name, tensor in state_dict.items():
             for published, here in cls.layout.published_names:

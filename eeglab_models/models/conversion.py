@@ -29,6 +29,8 @@ from eeglab_models.models.fblightconvnet import FBLightConvNet
 from eeglab_models.models.hub import fill_model
 from eeglab_models.models.report import LoadReport, fingerprint, shorten
 
+__all__ = ["convert_checkpoint"]
+
 State = Mapping[str, Tensor]
 Arguments = dict[str, Any]
 
@@ -162,7 +164,11 @@ def find_state_dict(checkpoint: Any, path: Path) -> dict[str, Tensor]:
     for entry in entries:
         if isinstance(entry, Mapping) and entry and all(map(is_named_tensor, entry.items())):
             return dict(entry)
-    held = shorten(map(str, checkpoint)) if isinstance(checkpoint, Mapping) else type(checkpoint).__name__
+    held = (
+        shorten(sorted(map(str, checkpoint)))
+        if isinstance(checkpoint, Mapping)
+        else type(checkpoint).__name__
+    )
     raise ValueError(
         f"{path} holds no tensors by name, neither itself nor as {', '.join(WRAPPERS)}; it holds {held}. "
         "Save the model's state_dict alone, and convert that."
@@ -197,7 +203,7 @@ def recognise(state: State, source: Path) -> type[EEGModel]:
         found = " and ".join(cls.__name__ for cls in fitting) or "none"
         raise ValueError(
             f"{source} must hold the tensors of one model, got {found}. Looked for {looked_for}; it holds "
-            f"{shorten(state)}. Name the model if you know it."
+            f"{shorten(sorted(state))}. Name the model if you know it."
         )
     return fitting[0]
 
@@ -407,7 +413,7 @@ def window(cls: type[EEGModel]) -> Arguments:
 def shape(state: State, name: str) -> tuple[int, ...]:
     """Get the shape of a tensor that the checkpoint must hold."""
     if name not in state:
-        raise ValueError(f"The checkpoint holds no {name}; it holds {shorten(state)}.")
+        raise ValueError(f"The checkpoint holds no {name}; it holds {shorten(sorted(state))}.")
     return tuple(state[name].shape)
 
 

@@ -32,6 +32,8 @@ from eeglab_models.models.download import (
 )
 from eeglab_models.models.report import LoadReport, fingerprint, keys_of, shorten
 
+__all__ = ["fill_model"]
+
 CARD_FILE = "README.md"
 # Bytes that a fresh head may add to the weights of a file: CodeBrain's reads every patch of a window.
 LARGEST_HEAD = 2_000_000_000
@@ -359,8 +361,8 @@ def warn_about_new(
     if unasked:
         counts = f"{len(lost)} of {len(encoder)} tensors of the encoder do not fit. " if lost else ""
         warnings.warn(
-            f"{counts}{source} holds no fitting weights for {shorten(unasked)}: these are new (random), "
-            "train them before use. A fresh head is asked for with n_outputs=.",
+            f"{counts}{source} holds no fitting weights for {shorten(sorted(unasked))}: these are new "
+            "(random), train them before use. A fresh head is asked for with n_outputs=.",
             stacklevel=4,
         )
 
@@ -375,14 +377,16 @@ def check_fit(
     """Raise one `ValueError` that names every tensor of the encoder that does not fit."""
     problems = []
     if missing:
-        problems.append("missing: " + shorten(f"{key} {tuple(shape)}" for key, shape in missing.items()))
+        problems.append(
+            "missing: " + shorten(sorted(f"{key} {tuple(shape)}" for key, shape in missing.items()))
+        )
     if misshaped:
         shapes = (f"{key} (expected {tuple(a)}, got {tuple(b)})" for key, (a, b) in misshaped.items())
-        problems.append("of another shape: " + shorten(shapes))
+        problems.append("of another shape: " + shorten(sorted(shapes)))
     if unexpected:
-        problems.append("unknown to the model: " + shorten(unexpected))
+        problems.append("unknown to the model: " + shorten(sorted(unexpected)))
     if contradicted:
-        problems.append("not what the arguments give: " + shorten(contradicted))
+        problems.append("not what the arguments give: " + shorten(sorted(contradicted)))
     if problems:
         raise ValueError(
             f"The weights of {source} do not fit; {'; '.join(problems)}. Nothing was loaded. Build the model "

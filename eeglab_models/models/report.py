@@ -51,7 +51,7 @@ class LoadReport:
             "ignored": summarise(self.ignored),
         }
         if self.assumed:
-            facts["assumed"] = shorten(self.assumed)
+            facts["assumed"] = shorten(sorted(self.assumed))
         return "\n".join([f"Weights from {self.source}", *(f"  {k:<8} {v}" for k, v in facts.items())])
 
 
@@ -95,8 +95,8 @@ def keys_of(keys: Iterable[str], modules: Iterable[str]) -> set[str]:
 
 
 def shorten(names: Iterable[str], n_shown: int = 8) -> str:
-    """List names, the first few in full."""
-    names = sorted(names)
+    """List names in their order, the first few in full."""
+    names = list(names)
     more = f" and {len(names) - n_shown} more" if len(names) > n_shown else ""
     return ", ".join(names[:n_shown]) + more
 
@@ -109,4 +109,4 @@ def summarise(names: Collection[str]) -> str:
     while len(groups) == 1:
         depth += 1
         groups = {".".join(name.split(".")[:depth]) for name in names}
-    return f"{len(names)} tensors of {shorten(groups, n_shown=4)}"
+    return f"{len(names)} tensors of {shorten(sorted(groups), n_shown=4)}"

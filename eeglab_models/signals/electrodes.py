@@ -55,6 +55,11 @@ def electrode_name(name: str) -> str | None:
     return known_names().get(bare.strip(". ").upper())
 
 
+def spell_channel(name: str) -> str:
+    """Spell a channel as its electrode is spelt now; what is no electrode keeps its name."""
+    return electrode_name(name) or name
+
+
 def is_eeg(name: str) -> bool:
     """Tell whether the name of a channel that a file calls EEG says otherwise.
 

@@ -5,7 +5,7 @@ Signals are in microvolts against a point far away. Shapes use these names throu
     n_electrodes  the EEG channels, then three EOG electrodes, then the two mastoids
     n_sources     dipoles in the cortex, the rows of `SOURCES`
     n_rhythms     pairs of a source and one of its rhythms, the rows of `RHYTHMS`
-    n_patches     patches of cortex that make the background
+    n_areas     areas of cortex that make   the background
     n_freqs       bins of a one-sided spectrum
 """
 
@@ -70,8 +70,8 @@ WIDTHS = {"mu": 1.0, "beta": 2.0, "alpha": 1.0, "theta": 1.0}  # Hz, standard de
 REACTIVITY = 0.55  # loss of amplitude in an ideal subject
 ONSET = 0.55  # s from the cue to half the reaction
 WAXING, AROUSAL = 0.16, 0.2  # standard deviation of log amplitude, of each rhythm and of all together
-N_PATCHES, DIPOLES_PER_PATCH = 96, 6
-PATCH_CURRENT = 9.5  # nA m of each dipole of the background, root mean square in 1-40 Hz
+N_AREAS, DIPOLES_PER_AREA = 96, 6
+AREA_CURRENT = 9.5  # nA m of each dipole of the background, root mean square in 1-40 Hz
 EYES = np.array([[-0.32, 0.93, -0.12], [0.32, 0.93, -0.12]])  # directions
 BLINK_CURRENT, GAZE_CURRENT = 300.0, 60.0  # nA m of each eye
 GAZE = {"left_hand": (-1, 0), "right_hand": (1, 0), "feet": (0, -1), "tongue": (0, 1)}  # rightwards, upwards
@@ -85,7 +85,7 @@ class Head:
 
     electrodes: Float[np.ndarray, "n_electrodes 3"]  # directions from the centre
     sources: Float[np.ndarray, "n_electrodes n_sources"]  # µV per nA m
-    patches: Float[np.ndarray, "n_electrodes n_patches"]  # µV, root mean square in 1-40 Hz
+    areas: Float[np.ndarray, "n_electrodes n_areas"]  # µV, root mean square in 1-40 Hz
     reactivity: float  # loss of amplitude where a source's reaction is -1
     peaks: dict[str, float]  # Hz
     slope: float  # s in 1/f**s, the power spectrum of the background
@@ -112,14 +112,14 @@ def draw_head(
     return Head(
         electrodes=electrodes,
         sources=gains * source_topographies(electrodes, anatomy),
-        patches=gains * loudness * PATCH_CURRENT * patch_topographies(electrodes, anatomy),
+        areas=gains * loudness * AREA_CURRENT * area_topographies(electrodes, anatomy),
         reactivity=reactivity,
         peaks={name: float(peak + shift) for name, peak in peaks.items()},
         slope=slope,
     )
 
 
-def quality(subject: int) -> float:
+def ability(subject: int) -> float:
     """Spread subjects evenly from poor, 0.38, to good, 1, the same way however many there are."""
     return 0.38 + 0.62 * ((0.5 + subject * (math.sqrt(5) - 1) / 2) % 1)
 
@@ -164,21 +164,21 @@ def source_topographies(
     )
 
 
-def patch_topographies(
+def area_topographies(
     electrodes: Float[np.ndarray, "n_electrodes 3"], anatomy: np.random.Generator
-) -> Float[np.ndarray, "n_electrodes n_patches"]:
-    """Compute the potentials of patches of dipoles that act together, in µV per nA m of each dipole."""
-    # A spiral from the crown downwards gives every patch the same area, and every subject the same patches.
-    patch = np.arange(N_PATCHES)
-    height = 1 - 1.6 * (patch + 0.5) / N_PATCHES
-    angle = np.pi * (3 - math.sqrt(5)) * patch
+) -> Float[np.ndarray, "n_electrodes n_areas"]:
+    """Compute the potentials of areas of dipoles that act together, in µV per nA m of each dipole."""
+    # A spiral from the crown downwards gives every area the same size, and every subject the same areas.
+    area = np.arange(N_AREAS)
+    height = 1 - 1.6 * (area + 0.5) / N_AREAS
+    angle = np.pi * (3 - math.sqrt(5)) * area
     width = np.sqrt(1 - height**2)
-    centres = np.stack([width * np.cos(angle), width * np.sin(angle), height], axis=1)  # (n_patches, 3)
-    centres = centres * anatomy.uniform(0.05, 0.08, (N_PATCHES, 1)) + anatomy.normal(0, 0.008, centres.shape)
-    positions = np.repeat(centres, DIPOLES_PER_PATCH, axis=0)  # (n_patches * n_dipoles, 3)
+    centres = np.stack([width * np.cos(angle), width * np.sin(angle), height], axis=1)  # (n_areas, 3)
+    centres = centres * anatomy.uniform(0.05, 0.08, (N_AREAS, 1)) + anatomy.normal(0, 0.008, centres.shape)
+    positions = np.repeat(centres, DIPOLES_PER_AREA, axis=0)  # (n_areas * n_dipoles, 3)
     positions += anatomy.normal(0, 0.006, positions.shape)
     potentials = topographies(electrodes, positions, anatomy.normal(size=positions.shape))
-    return potentials.reshape(len(electrodes), N_PATCHES, DIPOLES_PER_PATCH).sum(axis=2)
+    return potentials.reshape(len(electrodes), N_AREAS, DIPOLES_PER_AREA).sum(axis=2)
 
 
 @dataclass(frozen=True)
@@ -209,13 +209,13 @@ class Trials:
 
 
 def draw_trials(
-    classes: Sequence[str], n_trials: int, sfreq: float, quality: float, rng: np.random.Generator
+    classes: Sequence[str], n_trials: int, sfreq: float, ability: float, rng: np.random.Generator
 ) -> Trials:
     """Draw the trials of one run, the classes in random order and as equally often as possible."""
     labels = rng.permutation(np.resize(classes, n_trials))
     ends = np.cumsum(FIXATION + IMAGERY + rng.uniform(*PAUSE, n_trials))  # s
     cues = np.concatenate([[0], ends[:-1]]) + FIXATION
-    lapses = rng.random(n_trials) < 0.05 + 0.25 * (1 - quality)
+    lapses = rng.random(n_trials) < 0.05 + 0.25 * (1 - ability)
     return Trials(
         labels=labels,
         cues=np.round(cues * sfreq).astype(int),
@@ -235,8 +235,8 @@ def background(
     powers = np.maximum(trials.freqs, 0.5) ** -slopes[:, None]  # (3, n_freqs)
     band = (trials.freqs >= 1) & (trials.freqs <= 40)
     powers *= trials.n_times / trials.sfreq / powers[:, band].sum(axis=1, keepdims=True)
-    powers = np.tile(powers, (N_PATCHES // 3, 1))  # (n_patches, n_freqs)
-    return to_times(head.patches @ noise(powers, trials, rng), trials)
+    powers = np.tile(powers, (N_AREAS // 3, 1))  # (n_areas, n_freqs)
+    return to_times(head.areas @ noise(powers, trials, rng), trials)
 
 
 def rhythms(

@@ -8,9 +8,9 @@ import mne
 import numpy as np
 
 from eeglab_models.models.base import EEGModel
-from eeglab_models.signals.electrodes import electrode_name, montage
-from eeglab_models.signals.quality import check_amplitude as measure_amplitude
-from eeglab_models.signals.quality import find_bad_channels, interpolate
+from eeglab_models.models.report import shorten
+from eeglab_models.signals.electrodes import montage, spell_channel
+from eeglab_models.signals.quality import find_bad_channels, interpolate, measure_amplitude
 from eeglab_models.signals.recordings import load_windows
 from eeglab_models.signals.windows import Stamp, Windows
 
@@ -166,7 +166,7 @@ def own_channels(model: EEGModel) -> list[str] | None:
     if model.arguments["chs_info"] is None:
         return None
     names = [channel["ch_name"] for channel in model.chs_info]
-    return [electrode_name(name) or name for name in names]
+    return [spell_channel(name) for name in names]
 
 
 def choose_channels(
@@ -191,7 +191,7 @@ def choose_channels(
     if wanted is None and own_order is not None and len(own_order) == model.n_chans:
         wanted = list(own_order)
     if wanted is not None:
-        wanted = [electrode_name(channel) or channel for channel in wanted]
+        wanted = [spell_channel(channel) for channel in wanted]
     n_chans = len(windows.ch_names) if wanted is None else len(wanted)
     if n_chans != model.n_chans:
         raise ValueError(
@@ -205,7 +205,7 @@ def handle_bad(windows: Windows, model: EEGModel, wanted: list[str] | None, bad_
     """Handle windows in which a channel that matters is flat or no number."""
     bad = find_bad_channels(windows.data)  # (n_windows, n_chans)
     if wanted is not None and model.contract.reference != "average":
-        bad &= np.isin([electrode_name(name) or name for name in windows.ch_names], wanted)
+        bad &= np.isin([spell_channel(name) for name in windows.ch_names], wanted)
     if not bad.any():
         return note(windows, "bad windows", "None: no channel is flat, every sample is a number.")
     n_bad = int(bad.any(axis=1).sum())
@@ -241,7 +241,7 @@ def pick_channels(windows: Windows, model: EEGModel, wanted: list[str] | None, m
     if wanted is None:
         means = "mixed by the learned projection" if missing == "project" else "in the order of the recording"
         return note(windows, "channels", f"All {len(windows.ch_names)}, {means}.")
-    own = [electrode_name(name) or name for name in windows.ch_names]
+    own = [spell_channel(name) for name in windows.ch_names]
     if len(set(own)) < len(own):
         twice = sorted({name for name in own if own.count(name) > 1})
         raise ValueError(
@@ -339,7 +339,7 @@ def stamp_for(windows: Windows, model: EEGModel) -> Stamp:
         sfreq=target_rate(model),
         unit=windows.unit,
         reference=model.contract.reference,
-        ch_names=tuple(electrode_name(name) or name for name in windows.ch_names),
+        ch_names=tuple(spell_channel(name) for name in windows.ch_names),
         n_times=windows.data.shape[-1],
     )
 
@@ -348,9 +348,3 @@ def check_choice(argument: str, value: str, choices: Sequence[str]) -> None:
     """Refuse a value that is none of the choices."""
     if value not in choices:
         raise ValueError(f"{argument} must be one of {', '.join(choices)}, got {value!r}.")
-
-
-def shorten(names: Sequence[str], n_shown: int = 8) -> str:
-    """List names, the first few in full."""
-    more = f" and {len(names) - n_shown} more" if len(names) > n_shown else ""
-    return ", ".join(names[:n_shown]) + more

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from eeglab_models.signals.electrodes import electrode_name, montage
 from eeglab_models.signals.windows import Windows
 
-__all__ = ["check_amplitude", "find_bad_channels", "interpolate"]
+__all__ = ["find_bad_channels", "interpolate", "measure_amplitude"]
 
 # Median standard deviation of scalp EEG in microvolts: narrow bands reach down to the first, recordings with
 # slow drifts up to the second.
@@ -29,7 +29,7 @@ MISTAKES = (
 FLAT = 0.01
 
 
-def check_amplitude(windows: Windows) -> float:
+def measure_amplitude(windows: Windows) -> float:
     """Measure how large the signals are, and refuse what cannot be EEG.
 
     Parameters

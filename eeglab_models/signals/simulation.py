@@ -30,13 +30,13 @@ from eeglab_models.signals.physiology import (
     WIDTHS,
     Head,
     Trials,
+    ability,
     background,
     draw_head,
     draw_trials,
     electrode_noise,
     eye_movements,
     muscles,
-    quality,
     rhythms,
     visual_response,
 )
@@ -141,8 +141,8 @@ class SimulatedMotorImagery(BaseDataset):
         self.seed = check_number("seed", seed, 0)
         every_subject = range(1, check_number("n_subjects", n_subjects, 1) + 1)
         every_session = range(check_number("n_sessions", n_sessions, 1))
-        subjects = check_choice("subjects", subjects, every_subject)
-        sessions = check_choice("sessions", sessions, every_session)
+        subjects = check_indices("subjects", subjects, every_subject)
+        sessions = check_indices("sessions", sessions, every_session)
         # moabb files results under the code alone, so the code must differ wherever the results may.
         parameters = [*vars(self).values(), n_subjects, n_sessions, subjects, sessions]
         digest = hashlib.sha256(json.dumps(parameters).encode()).hexdigest()[:8]
@@ -172,14 +172,14 @@ class SimulatedMotorImagery(BaseDataset):
         update_path: bool | None = None,
         verbose: bool | str | int | None = None,
     ) -> list[str]:
-        """Return no path: nothing lies on disk.
+        """Return no path, because nothing lies on disk; moabb asks for one.
 
         Parameters
         ----------
         subject : int
             Subject, counted from 1.
         path, force_update, update_path, verbose : str, int, bool or None
-            Have no effect: moabb passes them to data sets that it downloads.
+            Have no effect.
 
         Returns
         -------
@@ -210,9 +210,9 @@ class SimulatedMotorImagery(BaseDataset):
         ValueError
             If there is no such subject, session or run.
         """
-        head = self.head(subject, session)
-        trials = self.trials(subject, session, run)
-        generator = partial(self.generator, subject=subject, session=session, run=run)
+        head = self._head(subject, session)
+        trials = self._trials(subject, session, run)
+        generator = partial(self._generator, subject=subject, session=session, run=run)
         microvolts = (
             background(head, trials, generator("background"))
             + rhythms(head, trials, generator("rhythms"))
@@ -222,7 +222,7 @@ class SimulatedMotorImagery(BaseDataset):
             # Noise that came after the reference would hide the rank which an average reference costs.
             + electrode_noise(head, trials, generator("noise"))
         )  # (n_electrodes, n_times)
-        return self.to_raw(self.rereference(microvolts), trials)
+        return self._to_raw(self._rereference(microvolts), trials)
 
     def ground_truth(self, subject: int, session: int | str = 0) -> "GroundTruth":
         """Tell what is true of one subject in one session.
@@ -245,9 +245,9 @@ class SimulatedMotorImagery(BaseDataset):
             If there is no such subject or session.
         """
         session = int(session)
-        head = self.head(subject, session)
-        runs = [self.trials(subject, session, run) for run in range(self.n_runs)]
-        topographies = self.rereference(head.sources)[: len(self.ch_names)]  # (n_chans, n_sources)
+        head = self._head(subject, session)
+        runs = [self._trials(subject, session, run) for run in range(self.n_runs)]
+        topographies = self._rereference(head.sources)[: len(self.ch_names)]  # (n_chans, n_sources)
         return GroundTruth(
             ch_names=self.ch_names,
             topographies={
@@ -267,124 +267,44 @@ class SimulatedMotorImagery(BaseDataset):
                 }
                 for label in self.classes
             },
-            quality=quality(subject),
+            quality=ability(subject),
             labels=np.concatenate([trials.labels for trials in runs]),
             runs=np.repeat(np.arange(self.n_runs), self.n_trials_per_run),
             engagement=np.concatenate([trials.engagement for trials in runs]),
         )
 
-    def generator(self, purpose: str, subject: int, session: int = -1, run: int = -1) -> np.random.Generator:
-        """Return the random numbers of one purpose in one run, in a session, or of a subject.
-
-        Parameters
-        ----------
-        purpose : str
-            One of ``PURPOSES``.
-        subject : int
-            Subject, counted from 1.
-        session : int
-            Session, counted from 0; -1 for what does not change between sessions.
-        run : int
-            Run, counted from 0; -1 for what does not change between runs.
-
-        Returns
-        -------
-        generator : numpy.random.Generator
-            Starts anew at every call.
-        """
+    def _generator(self, purpose: str, subject: int, session: int = -1, run: int = -1) -> np.random.Generator:
+        """Start the random numbers of a purpose; -1 is for what does not change over sessions, or runs."""
         return np.random.default_rng([self.seed, subject, session + 1, run + 1, PURPOSES.index(purpose)])
 
-    def head(self, subject: int, session: int) -> Head:
-        """Draw one subject's head as it is in one session.
-
-        Parameters
-        ----------
-        subject : int
-            Subject, counted from 1.
-        session : int
-            Session, counted from 0.
-
-        Returns
-        -------
-        head : Head
-            Electrodes, sources and their strengths.
-
-        Raises
-        ------
-        ValueError
-            If there is no such subject or session.
-        """
-        check_choice("subject", [subject], range(1, len(self._all_subjects) + 1))
-        check_choice("session", [session], range(self.n_sessions))
+    def _head(self, subject: int, session: int) -> Head:
+        """Draw one subject's head as it is in one session."""
+        check_indices("subject", [subject], range(1, len(self._all_subjects) + 1))
+        check_indices("session", [session], range(self.n_sessions))
         return draw_head(
             self.ch_names,
-            REACTIVITY * self.desynchronisation * quality(subject),
-            anatomy=self.generator("anatomy", subject),
-            physiology=self.generator("physiology", subject),
-            session=self.generator("session", subject, session),
+            REACTIVITY * self.desynchronisation * ability(subject),
+            anatomy=self._generator("anatomy", subject),
+            physiology=self._generator("physiology", subject),
+            session=self._generator("session", subject, session),
         )
 
-    def trials(self, subject: int, session: int, run: int) -> Trials:
-        """Draw the trials of one run.
+    def _trials(self, subject: int, session: int, run: int) -> Trials:
+        """Draw the trials of one run."""
+        check_indices("run", [run], range(self.n_runs))
+        rng = self._generator("trials", subject, session, run)
+        return draw_trials(self.classes, self.n_trials_per_run, self.sfreq, ability(subject), rng)
 
-        Parameters
-        ----------
-        subject : int
-            Subject, counted from 1.
-        session : int
-            Session, counted from 0.
-        run : int
-            Run, counted from 0.
-
-        Returns
-        -------
-        trials : Trials
-            Labels, cues, engagement and onsets.
-
-        Raises
-        ------
-        ValueError
-            If there is no such run.
-        """
-        check_choice("run", [run], range(self.n_runs))
-        rng = self.generator("trials", subject, session, run)
-        return draw_trials(self.classes, self.n_trials_per_run, self.sfreq, quality(subject), rng)
-
-    def rereference(
+    def _rereference(
         self, potentials: Float[np.ndarray, "n_electrodes columns"]
     ) -> Float[np.ndarray, "n_measured columns"]:
-        """Measure EEG and EOG against the reference.
-
-        Parameters
-        ----------
-        potentials : numpy.ndarray, shape (n_electrodes, n_columns)
-            Potentials at the EEG, the EOG and the mastoid electrodes, in any unit; columns are samples, or
-            sources.
-
-        Returns
-        -------
-        measured : numpy.ndarray, shape (n_measured, n_columns)
-            The same unit: EEG and EOG against the mean of the mastoids or of the EEG electrodes.
-        """
+        """Measure EEG and EOG, in any unit, against the mean of the mastoids or of the EEG electrodes."""
         n_chans = len(self.ch_names)
         rows = slice(-len(MASTOIDS), None) if self.reference == "mastoids" else slice(n_chans)
         return potentials[: n_chans + len(EOG)] - potentials[rows].mean(axis=0)
 
-    def to_raw(self, microvolts: Float[np.ndarray, "n_measured n_times"], trials: Trials) -> mne.io.RawArray:
-        """Pack EEG, EOG and cues into a recording of mne, in volts.
-
-        Parameters
-        ----------
-        microvolts : numpy.ndarray, shape (n_measured, n_times)
-            EEG and EOG in microvolts.
-        trials : Trials
-            Their cues become events and annotations.
-
-        Returns
-        -------
-        raw : mne.io.RawArray
-            EEG and EOG channels in volts and a stimulus channel.
-        """
+    def _to_raw(self, microvolts: Float[np.ndarray, "n_measured n_times"], trials: Trials) -> mne.io.RawArray:
+        """Pack EEG, EOG and cues into a recording of mne, in volts."""
         stimulus = np.zeros((1, trials.n_times))
         stimulus[0, trials.cues] = [EVENTS[label] for label in trials.labels]
         names = [*self.ch_names, *EOG, "STIM"]
@@ -452,7 +372,7 @@ def check_names(name: str, values: Sequence[str], known: Collection[str]) -> tup
     return tuple(values)
 
 
-def check_choice(name: str, values: Sequence[int] | None, known: range) -> list[int] | None:
+def check_indices(name: str, values: Sequence[int] | None, known: range) -> list[int] | None:
     """Return the choice as a list if all of it exists; None stays None."""
     if values is not None and not set(values) <= set(known):
         raise ValueError(f"{name} must be among {known.start} to {known.stop - 1}, got {list(values)}.")

@@ -19,7 +19,7 @@ import pandas as pd
 from jaxtyping import Float, Shaped
 
 from eeglab_models.models.base import EEGModel
-from eeglab_models.signals.electrodes import electrode_name
+from eeglab_models.signals.electrodes import spell_channel
 
 __all__ = ["Report", "Stamp", "Windows"]
 
@@ -169,7 +169,7 @@ class Windows:
             contract, or that of the windows for a model that learns its own filters of one montage.
         """
         contract = model_class.contract
-        names = [electrode_name(name) or name for name in self.ch_names]
+        names = [spell_channel(name) for name in self.ch_names]
         by_name = contract.channels_known_by == "name"
         return {
             "chs_info": [
