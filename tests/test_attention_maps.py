@@ -15,7 +15,7 @@ from eeglab_models import EEGDINO, EEGPT, CodeBrain, FBLightConvNet, Windows
 from eeglab_models.interpreting.attention import attention_maps, record_attention
 from eeglab_models.interpreting.summaries import entropy, marginal
 from eeglab_models.models.codebrain import WindowAttention
-from eeglab_models.models.codebrain import project as apply_linear
+from eeglab_models.models.global_convolution import project as apply_linear
 from eeglab_models.signals.windows import Stamp
 
 NAMES = ["Fp1", "C3", "Cz"]

@@ -11,11 +11,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from eeglab_models.models.codebrain import (
     CodeBrain,
-    GlobalConv,
     RMSNorm,
     WeightNormConv1d,
     WindowAttention,
 )
+from eeglab_models.models.global_convolution import GlobalConv
 
 SMALL = small_models.CODEBRAIN | {
     "n_outputs": 3,
@@ -464,7 +464,7 @@ def test_a_missing_piece_of_a_filter_is_named(model, tmp_path):
 def test_filtering_a_long_sequence_again_changes_no_gradient(model, x, monkeypatch):
     gradients = []
     for n_tokens_kept in (0, 10**9):
-        monkeypatch.setattr("eeglab_models.models.codebrain.N_TOKENS_KEPT", n_tokens_kept)
+        monkeypatch.setattr("eeglab_models.models.global_convolution.N_TOKENS_KEPT", n_tokens_kept)
         model.zero_grad()
         torch.manual_seed(3)  # of dropout, which has to be the same when it is drawn again
         model.train()(x).square().sum().backward()

@@ -94,6 +94,12 @@ def test_windows_of_a_batch_do_not_know_each_other(model, x):
     torch.testing.assert_close(model(x)[1:], model(x[1:]))
 
 
+def test_windows_have_the_name_that_is_documented(model, x):
+    name = "inputs" if type(model).__name__ == "CodeBrain" else "x"
+
+    assert torch.equal(model(**{name: x}), model(x))
+
+
 def test_features_come_in_a_dictionary(model, x):
     output = model(x, return_features=True)
 
