@@ -1,15 +1,44 @@
 """The command line: ``python -m eeglab_models``."""
 
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # Tracebacks with local variables would print tokens.
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False
 )
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+
+
+def ends_in_a_sentence(command: Callable[..., None]) -> Callable[..., None]:
+    """Let errors of a command, and its interruption, end in one sentence and an exit code."""
+
+    @wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except (OSError, ValueError) as error:
+            typer.echo(error, err=True)
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt:
+            typer.echo("Interrupted. Run the same command again to go on; what is done stays done.", err=True)
+            raise typer.Exit(130) from None
+
+    return run
+
+
+def open_console() -> "Console":
+    """Open a console that takes no text for markup, whatever a file or a failed run is called or says."""
+    from rich.console import Console
+
+    return Console(soft_wrap=True, highlight=False, markup=False)
 
 
 @app.callback()
@@ -49,6 +78,7 @@ def demo(
 
 
 @app.command()
+@ends_in_a_sentence
 def convert(
     source: Annotated[
         Path, typer.Argument(metavar="IN", help="Checkpoint: .ckpt, .pt, .pth, .bin, .safetensors.")
@@ -65,18 +95,15 @@ def convert(
     from eeglab_models.models.conversion import convert_checkpoint
     from eeglab_models.models.download import read_config
 
-    try:
-        arguments = None if config is None else read_config(config)
-        report = convert_checkpoint(
-            source, folder, model=model, encoder=encoder, config=arguments, n_outputs=n_outputs
-        )
-    except (OSError, ValueError) as error:
-        typer.echo(error, err=True)
-        raise typer.Exit(1) from error
+    arguments = None if config is None else read_config(config)
+    report = convert_checkpoint(
+        source, folder, model=model, encoder=encoder, config=arguments, n_outputs=n_outputs
+    )
     typer.echo(f"{report}\nWritten to {folder}")
 
 
 @app.command()
+@ends_in_a_sentence
 def prefetch(
     folder: Annotated[Path, typer.Option(help="Folder to fill; only pip caches elsewhere.")] = Path("kit"),
     weights: Annotated[list[str] | None, typer.Option(help="USER/MODEL[@REVISION]; repeatable.")] = None,
@@ -94,17 +121,13 @@ def prefetch(
     check: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Verify this folder instead.")] = None,
 ) -> None:
     """Fill a folder with weights, recordings and wheels for use without a network."""
-    from rich.console import Console
     from rich.table import Table
 
     from eeglab_models.workshop import kit
 
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = open_console()
     if check is not None:
-        try:
-            problems = kit.check(check)
-        except (FileNotFoundError, ValueError) as error:
-            problems = [str(error)]
+        problems = kit.check(check)
         console.print("\n".join(problems) or f"{check} is complete.")
         raise typer.Exit(bool(problems))
     if not weights and not datasets and not workshop:
@@ -137,6 +160,7 @@ def prefetch(
 
 
 @app.command()
+@ends_in_a_sentence
 def sweep(
     grid: Annotated[Path, typer.Argument(help="YAML file, as those in notebooks/sweeps.")],
     folder: Annotated[Path | None, typer.Option(help="Folder of results. [default: outputs/NAME]")] = None,
@@ -152,75 +176,63 @@ def sweep(
 ) -> None:
     """Run a grid of notebooks; run it again for what is missing or failed."""
     from dask.utils import parse_bytes
-    from rich.console import Console
 
     from eeglab_models.experiments import cluster, terminal
     from eeglab_models.experiments import sweep as sweeping
     from eeglab_models.experiments.grid import read_grid
     from eeglab_models.experiments.runs import is_done
 
-    console = Console(soft_wrap=True, highlight=False)
-    try:
-        runs = read_grid(grid)
-        folder = (folder or Path("outputs") / runs.name).resolve()
-        limit = None if memory_limit is None else parse_bytes(memory_limit)
-        job = None if slurm is None else cluster.read_slurm(slurm)
-        n_workers = workers or cluster.default_workers(len(runs.runs))
-        if dry_run:
-            n_done = sum(is_done(run.home(folder)) for run in runs.runs)
-            seconds = sweeping.estimate(runs, folder, n_workers)
-            terminal.list_runs(console, runs, n_done, seconds, n_workers)
-            if job is not None:
-                console.print(cluster.job_script(job, threads or 1))
-            return
-        with terminal.live_progress(console, runs) as report:
-            progress = sweeping.sweep(
-                runs,
-                folder,
-                workers=n_workers,
-                threads=threads,
-                memory_limit=limit,
-                time_limit=time_limit,
-                max_failures=max_failures,
-                scheduler=scheduler,
-                slurm=job,
-                warm=warm,
-                report=report,
-            )
-    except (OSError, ValueError) as error:
-        typer.echo(error, err=True)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt:
-        typer.echo("Interrupted. Run the same command again to go on; what is done stays done.", err=True)
-        raise typer.Exit(130) from None
+    console = open_console()
+    runs = read_grid(grid)
+    folder = (folder or Path("outputs") / runs.name).resolve()
+    limit = None if memory_limit is None else parse_bytes(memory_limit)
+    job = None if slurm is None else cluster.read_slurm(slurm)
+    n_workers = workers or cluster.default_workers(len(runs.runs))
+    if dry_run:
+        n_done = sum(is_done(run.home(folder)) for run in runs.runs)
+        seconds = sweeping.estimate(runs, folder, n_workers)
+        terminal.list_runs(console, runs, n_done, seconds, n_workers)
+        if job is not None:
+            console.print(cluster.job_script(job, threads or 1))
+        return
+    with terminal.live_progress(console, runs) as report:
+        progress = sweeping.sweep(
+            runs,
+            folder,
+            workers=n_workers,
+            threads=threads,
+            memory_limit=limit,
+            time_limit=time_limit,
+            max_failures=max_failures,
+            scheduler=scheduler,
+            slurm=job,
+            warm=warm,
+            report=report,
+        )
     terminal.show_outcome(console, progress, folder)
     raise typer.Exit(bool(progress.failed or progress.remaining))
 
 
 @app.command()
+@ends_in_a_sentence
 def results(
     folder: Annotated[Path, typer.Argument(help="Folder that a sweep wrote to.")],
     output: Annotated[Path | None, typer.Option(help="Folder for tables and figures.")] = None,
 ) -> None:
     """Summarise a sweep, test its pipelines pair by pair, and write tables and figures."""
-    from rich.console import Console
-
     from eeglab_models.experiments import results as found
     from eeglab_models.experiments import terminal
 
-    console = Console(soft_wrap=True, highlight=False)
-    try:
-        table, state = found.survey(folder)
-        terminal.show_results(console, state, found.summarise_runs(table), found.compare_pipelines(table))
-        output = output or folder / "results"
-        found.export(table, output)
-    except (OSError, ValueError) as error:
-        typer.echo(error, err=True)
-        raise typer.Exit(1) from error
+    console = open_console()
+    table, state = found.survey(folder)
+    terminal.show_results(console, state, found.summarise_runs(table), found.compare_pipelines(table))
+    output = output or folder / "results"
+    found.export(table, output)
     console.print(f"Tables (CSV, HTML, LaTeX, Parquet) and figures: {output}")
 
 
 @app.command()
+@ends_in_a_sentence
 def pretrain(
     config: Annotated[str, typer.Argument(help="YAML file, or the name of a ready one, as eegpt-toy.")],
     output: Annotated[Path | None, typer.Option(help="Folder of results. [default: outputs/NAME]")] = None,
@@ -229,23 +241,14 @@ def pretrain(
     """Pretrain a model without labels; run it again to go on where it was interrupted."""
     import os
 
-    from rich.console import Console
-
     from eeglab_models.pretraining.configuration import read_configuration
 
-    console = Console(soft_wrap=True, highlight=False)
-    try:
-        configuration = read_configuration(config)
-        if steps is not None:
-            configuration = configuration.with_steps(steps)
-        folder = output or Path("outputs") / configuration.name
-        history = configuration.run(folder)
-    except (OSError, ValueError) as error:
-        typer.echo(error, err=True)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt:
-        typer.echo("Interrupted. Run the same command again to go on from the last checkpoint.", err=True)
-        raise typer.Exit(130) from None
+    console = open_console()
+    configuration = read_configuration(config)
+    if steps is not None:
+        configuration = configuration.with_steps(steps)
+    folder = output or Path("outputs") / configuration.name
+    history = configuration.run(folder)
     if os.environ.get("RANK", "0") != "0":
         return
     last = history.iloc[-1]
@@ -257,17 +260,13 @@ def pretrain(
 @app.command()
 def doctor() -> None:
     """Check this computer and say what to mend; the exit code is 1 if something is broken."""
-    from rich.console import Console
-
-    console = Console(soft_wrap=True, highlight=False)
     try:
-        from eeglab_models.experiments import terminal
-        from eeglab_models.workshop.doctor import diagnose
+        from eeglab_models.workshop.doctor import diagnose, show_findings
     except ImportError as error:
         typer.echo(f"{error}. Install the packages anew: pip install -e '.[notebooks]' -c constraints.txt")
         raise typer.Exit(1) from error
     findings = diagnose()
-    terminal.show_findings(console, findings)
+    show_findings(open_console(), findings)
     raise typer.Exit(any(finding.status == "broken" for finding in findings))
 
 

@@ -27,8 +27,7 @@ LAYERS = [
     {"plotting", "scores", "training"},
     {"features", "interpreting", "pretraining"},
     {"finetuning"},
-    {"workshop"},
-    {"experiments"},
+    {"experiments", "workshop"},
     {"__init__"},
     {"__main__"},
 ]

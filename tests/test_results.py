@@ -260,3 +260,11 @@ def test_runs_without_folds_are_a_table_and_one_sentence_says_what_lacks(tmp_pat
     assert answer.exit_code == 1
     assert "A summary needs folds with subject, score, n_trials" in answer.stderr
     assert results.read_results(tmp_path)["score"].tolist() == [0.6]
+
+
+def test_square_brackets_in_names_are_printed_as_they_are(tmp_path):
+    write_own(tmp_path, 1, folds={**OWN, "pipeline": ["[red]one[/]", "[red]one[/]"]})
+
+    answer = CliRunner().invoke(app, ["results", str(tmp_path)], env={"COLUMNS": "200"})
+
+    assert "[red]one[/]" in answer.output

@@ -1,1 +1,6 @@
-"""Running experiments: grids, sweeps on dask, and their results."""
+"""Many runs of one notebook: a grid is read, run on dask so that nothing is lost, and read again as a table.
+
+`grid` says which runs, `runs` does one, `cluster` where, `warm` starts kernels at once, `sweep` does all,
+`results` tabulates and tests, `terminal` prints. Lessons import `read_grid`, `sweep`, `write_row` and what
+`results` promises, from these modules. This room may use all rooms that score models, but not the workshop.
+"""

@@ -31,7 +31,7 @@ from eeglab_models.files import write_json
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-__all__ = ["DiskFullError", "Progress", "estimate", "sweep"]
+__all__ = ["Progress", "sweep"]
 
 # Seconds between looks at what has finished, and at a run that another sweep is at.
 LOOK, LOOK_ELSEWHERE = 0.1, 2.0
@@ -192,23 +192,7 @@ def keep_notebook(run: Run, folder: Path) -> Path:
 
 
 class Dispatcher:
-    """Hands out runs and collects what came of them.
-
-    Parameters
-    ----------
-    client : distributed.Client
-        Connection to the workers.
-    folder : pathlib.Path
-        Folder of results.
-    limits : Limits
-        What a run may use.
-    max_failures : int or None
-        After so many failures no further run is started.
-    progress : Progress
-        Updated in place.
-    report : callable
-        Called with the progress.
-    """
+    """Hands out runs and collects what came of them."""
 
     def __init__(
         self,
@@ -335,23 +319,7 @@ def disk_full_is_one_sentence(folder: Path) -> Iterator[None]:
 
 
 def estimate(grid: Grid, folder: str | Path, workers: int) -> float | None:
-    """Estimate the seconds that the rest of a grid takes, from runs in the folder that are done.
-
-    Parameters
-    ----------
-    grid : Grid
-        As `read_grid` returns it.
-    folder : str or pathlib.Path
-        Folder of results.
-    workers : int
-        Runs at a time.
-
-    Returns
-    -------
-    seconds : float or None
-        Seconds. Every run is taken to last as long as done ones of the same model, regime and data set did,
-        or else as all did; None if none is done.
-    """
+    """Estimate the seconds that the rest of a grid takes from runs of its kind that are done, if any is."""
     folder = Path(folder)
     kinds: dict[Any, list[float]] = {}
     for marker in folder.glob(f"runs/*/{DONE}"):

@@ -1,4 +1,4 @@
-"""What sweeps, their results and the state of a computer look like in a terminal."""
+"""What sweeps and their results look like in a terminal."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,11 +17,9 @@ from rich.text import Text
 from eeglab_models.experiments.grid import Grid
 from eeglab_models.experiments.results import State
 from eeglab_models.experiments.sweep import Progress
-from eeglab_models.workshop.doctor import Finding
 
-__all__ = ["list_runs", "live_progress", "show_findings", "show_outcome", "show_results"]
+__all__: list[str] = []
 
-MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "broken": "[red]broken[/]"}
 N_LISTED = 20
 
 
@@ -47,21 +45,7 @@ def varying_parameters(grid: Grid) -> list[str]:
 
 
 def list_runs(console: Console, grid: Grid, n_done: int, seconds: float | None, n_workers: int) -> None:
-    """Print the runs of a grid and how long they may take.
-
-    Parameters
-    ----------
-    console : rich.console.Console
-        Where to.
-    grid : Grid
-        The grid.
-    n_done : int
-        Runs that are done already.
-    seconds : float or None
-        Estimate for the others, in seconds; None if there is none.
-    n_workers : int
-        Runs at a time.
-    """
+    """Print the runs of a grid and how long they may take."""
     varying = varying_parameters(grid)
     console.print(f"{grid.name}: {len(grid.runs)} runs of {grid.notebook.name}")
     for run in grid.runs[:N_LISTED]:
@@ -75,20 +59,7 @@ def list_runs(console: Console, grid: Grid, n_done: int, seconds: float | None, 
 
 @contextmanager
 def live_progress(console: Console, grid: Grid) -> Iterator[Callable[[Progress], None]]:
-    """Show what runs, what failed, what remains and how long it may take.
-
-    Parameters
-    ----------
-    console : rich.console.Console
-        Where to.
-    grid : Grid
-        What runs.
-
-    Yields
-    ------
-    report : callable
-        To be called with the progress.
-    """
+    """Show what runs, what failed, what remains and how long it may take."""
     varying = varying_parameters(grid)
     bar = Bar(TextColumn(grid.name), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[counts]}"))
     task = bar.add_task(grid.name, total=len(grid.runs), counts="")
@@ -113,40 +84,20 @@ def live_progress(console: Console, grid: Grid) -> Iterator[Callable[[Progress],
 
 
 def show_outcome(console: Console, progress: Progress, folder: Path) -> None:
-    """Print what came of a sweep.
-
-    Parameters
-    ----------
-    console : rich.console.Console
-        Where to.
-    progress : Progress
-        As `sweep` returns it.
-    folder : pathlib.Path
-        Folder of results.
-    """
+    """Print what came of a sweep."""
     console.print(
         f"{progress.n_runs} runs: {progress.done} executed, {progress.resumed} done before, "
         f"{progress.elsewhere} done by another sweep, {progress.failed} failed, "
         f"{progress.remaining} not run; {progress.retried} lost with their worker and retried."
     )
     for name, problem in list(progress.problems.items())[:N_LISTED]:
-        console.print(f"Failed: {folder / 'runs' / name / 'failed.ipynb'}: {problem}")
+        console.print(Text(f"Failed: {folder / 'runs' / name / 'failed.ipynb'}: {problem}"))
     if progress.failed or progress.remaining:
         console.print("Run the same command again to try these once more; what is done stays done.")
 
 
 def show_results(console: Console, state: State, summary: pd.DataFrame, comparisons: pd.DataFrame) -> None:
-    """Print the summary and the paired tests.
-
-    Parameters
-    ----------
-    console : rich.console.Console
-        Where to.
-    state : State
-        What is done and what is missing.
-    summary, comparisons : pandas.DataFrame
-        As `summarise_runs` and `compare_pipelines` return them.
-    """
+    """Print the summary and the paired tests."""
     console.print(
         f"{state.n_done} runs done, {state.n_failed} failed, {state.n_missing} not run"
         + (f", {state.n_outdated} older ones of other code left out" if state.n_outdated else "")
@@ -172,24 +123,3 @@ def show_results(console: Console, state: State, summary: pd.DataFrame, comparis
             values = (f"{row.difference:+.3f}", f"{row.p_value:.3f}", f"{row.p_holm:.3f}")
             table.add_row(f"{row.a} - {row.b}", *values, f"{row.n_wins} of {row.n_subjects}")
         console.print(table)
-
-
-def show_findings(console: Console, findings: Sequence[Finding]) -> None:
-    """Print what was found, and what to mend.
-
-    Parameters
-    ----------
-    console : rich.console.Console
-        Where to.
-    findings : sequence of Finding
-        As `diagnose` returns them.
-    """
-    table = Table("", "check", "found")
-    for finding in findings:
-        table.add_row(MARKS[finding.status], finding.name, Text(finding.found))
-    console.print(table)
-    to_mend = [finding for finding in findings if finding.status != "ok"]
-    for finding in to_mend:
-        console.print(Text(f"{finding.name}: {finding.remedy}"))
-    if not to_mend:
-        console.print("Nothing to mend.")

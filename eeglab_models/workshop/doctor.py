@@ -8,14 +8,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Finding", "diagnose"]
+__all__ = ["diagnose"]
 
 OK, WARNING, BROKEN = "ok", "warning", "broken"
+MARKS = {OK: "green", WARNING: "yellow", BROKEN: "red"}
 # A kernel and the recordings of one small data set.
 DISK_LOW, DISK_EMPTY = 5e9, 2e8
 # A notebook and a browser.
@@ -29,19 +30,7 @@ SMALL_MATRIX, N_PRODUCTS = 384, 10
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found.
-
-    Attributes
-    ----------
-    name : str
-        What was looked at.
-    status : {"ok", "warning", "broken"}
-        Only what is broken keeps notebooks from running.
-    found : str
-        What is there.
-    remedy : str
-        What to do about it; empty if nothing has to be done.
-    """
+    """What one check found: ``ok``, ``warning`` or ``broken`` (no notebook runs), and what to do about it."""
 
     name: str
     status: str
@@ -65,6 +54,22 @@ def diagnose() -> list[Finding]:
             remedy = "Install the packages anew: pip install -e '.[notebooks]' -c constraints.txt"
             findings.append(Finding(name, BROKEN, f"{type(error).__name__}: {error}", remedy))
     return findings
+
+
+def show_findings(console: "Console", findings: Sequence[Finding]) -> None:  # noqa: F821
+    """Print what was found, and what to mend."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("", "check", "found")
+    for finding in findings:
+        table.add_row(Text(finding.status, MARKS[finding.status]), finding.name, Text(finding.found))
+    console.print(table)
+    to_mend = [finding for finding in findings if finding.status != OK]
+    for finding in to_mend:
+        console.print(Text(f"{finding.name}: {finding.remedy}"))
+    if not to_mend:
+        console.print("Nothing to mend.")
 
 
 def check_python() -> Finding:

@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 if sys.version_info < (3, 11):  # noqa: UP036
     sys.exit(f"Python 3.11 or newer is needed, this is {platform.python_version()}.")
 
-__all__ = ["Item", "check", "install", "settings"]
+__all__ = ["check", "install", "settings"]
 
 MANIFEST = "manifest.json"
 REPOSITORY = "eeglab_models.zip"
@@ -40,22 +40,7 @@ SETTINGS = {
 
 @dataclass
 class Item:
-    """One thing that was asked for, and what came of it.
-
-    Attributes
-    ----------
-    name : str
-        A repository of the Hub (``"user/model@revision"``), a subject of a data set (``"PhysionetMI:1"``),
-        wheels (``"wheels:win_amd64:3.11"``), ``"repository"`` or ``"install.py"``.
-    commit : str
-        Commit of a repository, or a hash of what wheels and installer were made from; empty for recordings.
-    files : dict
-        Size in bytes and SHA-256 of each file, by its path inside the folder.
-    problem : str
-        Why it could not be fetched; empty if it was.
-    status : str
-        ``"fetched"``, ``"present"`` or ``"failed"``.
-    """
+    """One thing that was asked for: commit or hash of its source, size and SHA-256 of its files by path."""
 
     name: str
     commit: str = ""

@@ -39,7 +39,7 @@ from eeglab_models.workshop.install import (
 )
 from eeglab_models.workshop.wheels import HERE, Project, fetch_wheels, own_version, read_project
 
-__all__ = ["Item", "check", "prefetch", "settings"]
+__all__ = ["check", "prefetch", "settings"]
 
 ROOT = Path(__file__).parents[2]
 HUB_CACHE = "huggingface/hub"

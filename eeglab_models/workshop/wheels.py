@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-__all__ = ["Project", "fetch_wheels", "own_version", "read_project"]
+__all__: list[str] = []
 
 HERE = "this computer"
 PLATFORM = re.compile(r"(win|macosx|manylinux)(?:_?(\d+)(?:_(\d+))?)?_([a-z]\w+)")
@@ -32,15 +32,7 @@ LEGACY = {"2014": 17, "2010": 12, "1": 5}
 
 @dataclass(frozen=True)
 class Project:
-    """What has to be installed for a project.
-
-    Attributes
-    ----------
-    requirements : tuple of str
-        What it needs to be built and to run, with all of its extras.
-    constraints : str
-        Text of a file of constraints: versions by name.
-    """
+    """What a project needs to be built and to run with all of its extras, and the text of its constraints."""
 
     requirements: tuple[str, ...]
     constraints: str
@@ -59,20 +51,7 @@ class Project:
 
 
 def read_project(pyproject: str, constraints: str) -> Project:
-    """Gather what a project needs.
-
-    Parameters
-    ----------
-    pyproject : str
-        Text of its ``pyproject.toml``.
-    constraints : str
-        Text of its file of constraints.
-
-    Returns
-    -------
-    project : Project
-        Requirements for building and running it, with all extras.
-    """
+    """Gather what a project needs."""
     read = tomllib.loads(pyproject)
     extras = read["project"].get("optional-dependencies", {}).values()
     lines = [*read["build-system"]["requires"], *read["project"].get("dependencies", []), *sum(extras, [])]
@@ -83,33 +62,7 @@ def read_project(pyproject: str, constraints: str) -> Project:
 
 
 def fetch_wheels(project: Project, folder: Path, target: str, python_version: str) -> list[Path]:
-    """Download the wheels of a project; those that the folder holds are not downloaded again.
-
-    Parameters
-    ----------
-    project : Project
-        What has to be installed.
-    folder : pathlib.Path
-        Folder for the wheels.
-    target : str
-        `HERE`, or a platform as pip knows it: ``"win_amd64"``, ``"macosx_14_0_arm64"``.
-    python_version : str
-        Version of Python there, as ``"3.11"``.
-
-    Returns
-    -------
-    wheels : list of pathlib.Path
-        All that the project needs there.
-
-    Raises
-    ------
-    ValueError
-        If the platform is unknown, or pip fails, or another version is asked for than that of this computer.
-    FileNotFoundError
-        If there is no wheel of some packages for the platform; the message names them.
-    ConnectionError
-        If pip cannot reach its index.
-    """
+    """Download the wheels of a project; those that the folder holds are not downloaded again."""
     if target == HERE and python_version != own_version():
         raise ValueError(
             f"Wheels for {HERE} are those of Python {own_version()}, got {python_version}. Name a platform."
@@ -245,11 +198,5 @@ def run_pip(*arguments: str | Path) -> None:
 
 
 def own_version() -> str:
-    """Give the version of Python that runs now.
-
-    Returns
-    -------
-    version : str
-        Its first two numbers, as ``"3.11"``.
-    """
+    """Give the version of Python that runs now."""
     return ".".join(platform.python_version_tuple()[:2])
