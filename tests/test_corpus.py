@@ -493,6 +493,13 @@ def test_folders_and_files_of_a_list_are_searched_alike(recordings, tmp_path):
     assert not report.skipped
 
 
+def test_a_folder_of_a_list_that_holds_nothing_is_refused(recordings, tmp_path):
+    (tmp_path / "empty").mkdir()
+
+    with pytest.raises(ValueError, match="empty holds no recording"):
+        find_recordings([recordings, tmp_path / "empty"])
+
+
 def test_a_folder_and_a_file_of_it_are_not_read_twice(recordings):
     with pytest.raises(ValueError, match=r"Two recordings have the same name, .*S1_raw\.fif"):
         find_recordings([recordings, recordings / "S1_raw.fif"])

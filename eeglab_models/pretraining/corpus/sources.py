@@ -52,7 +52,7 @@ def find_recordings(source: Any, subject: str | None = None) -> list[Recording]:
     alone = isinstance(source, str | Path | mne.io.BaseRaw | Windows)
     recordings = list(recordings_of_items([source] if alone else source))
     if not recordings:
-        raise ValueError(f"{source} holds no recording. Name a folder of {', '.join(EXTENSIONS)} files.")
+        raise ValueError(f"{source} holds no recording. Name files, or a folder of them.")
     if isinstance(source, str | Path) and Path(source).is_dir():
         # A folder on its own may move, and its recordings keep their names.
         own = [item.source.relative_to(source).as_posix() for item in recordings]
@@ -68,7 +68,12 @@ def recordings_of_items(items: Iterable[Any]) -> Iterator[Recording]:
     """Take folders, files, raw recordings and windows one by one."""
     for number, item in enumerate(items):
         if isinstance(item, str | Path):
-            yield from recordings_of_path(Path(item))
+            found = list(recordings_of_path(Path(item)))
+            if not found:
+                raise ValueError(
+                    f"{item} holds no recording. Name a folder of {', '.join(EXTENSIONS)} files."
+                )
+            yield from found
         elif isinstance(item, mne.io.BaseRaw):
             file = item.filenames[0] if item.filenames else None
             yield Recording(f"recording {number}" if file is None else Path(file).as_posix(), item)
