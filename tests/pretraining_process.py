@@ -13,7 +13,7 @@ import torch
 from pretraining_stubs import BUILDERS
 from safetensors.torch import save_file
 
-from eeglab_models.training.loop import pretrain
+from eeglab_models.training.pretraining import pretrain
 from eeglab_models.training.settings import Settings
 
 if __name__ == "__main__":

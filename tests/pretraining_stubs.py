@@ -64,7 +64,7 @@ class TinyObjective(nn.Module):
         self.unused = nn.Linear(2, 2)
         self.register_buffer("centre", torch.zeros(5))
         self.register_buffer("n_updates", torch.tensor(0))
-        self.bad_step = bad_step
+        self.bad_step, self.arguments = bad_step, {"drop_prob": drop_prob, "still": still}
         # Nothing follows the student, so that every step has the same task.
         self.still = still
         self.started_with = None

@@ -11,18 +11,18 @@ import mne
 import numpy as np
 import pytest
 import torch
+from rich.progress import Progress
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
-from skorch import NeuralNetClassifier
 from torch import nn
 
 from eeglab_models import EEGDINO, EEGPT, CodeBrain, FBLightConvNet, Windows, prepare
+from eeglab_models.files import locked
 from eeglab_models.finetuning import FineTuner, lightconvnet_recipe
 from eeglab_models.finetuning.augmentation import channel_dropout, frequency_shift, sign_flip, time_shift
-from eeglab_models.finetuning.callbacks import Schedule, share_of_peak
 from eeglab_models.finetuning.regimes import apply_regime, group_parameters
-from eeglab_models.finetuning.training import LearningModel
+from eeglab_models.finetuning.training import FineTuning, LearningModel
 from eeglab_models.models.regularization import limit_norm
 
 SIGNAL = {"n_outputs": 2, "n_chans": 3, "n_times": 200, "sfreq": 100.0}
@@ -223,7 +223,7 @@ def test_a_fit_leaves_model_and_random_numbers_alone(regime):
 def test_frozen_parts_stay_in_evaluation_mode(regime):
     model = MODELS["EEGDINO"]()
     learning, _ = apply_regime(model, regime)
-    module = LearningModel(model, learning, (), 200.0).train()
+    module = LearningModel(model, learning, (), 200.0, nn.CrossEntropyLoss()).train()
 
     assert module.training
     assert model.final_layer.classifier.training
@@ -295,6 +295,24 @@ def test_whole_groups_and_equal_shares_of_classes_are_held_out():
     assert (len(held_out), (y[held_out] == "hands").sum()) == (8, 4)
 
 
+@pytest.mark.parametrize(
+    ("share", "n_groups", "n_held_out"), [(0.4, 10, 4), (0.3, 10, 3), (0.8, 10, 8), (0.2, 3, 1)]
+)
+def test_as_many_groups_are_held_out_as_the_share_asks_for(share, n_groups, n_held_out):
+    groups = np.repeat(np.arange(n_groups), 4)
+    learn, held_out = FineTuner(small(), validation=share).hold_out(np.tile([0, 1], 2 * n_groups), groups)
+
+    assert len(np.unique(groups[held_out])) == n_held_out
+    assert sorted([*learn, *held_out]) == list(range(4 * n_groups))
+
+
+def test_a_single_group_cannot_be_held_out():
+    with pytest.raises(
+        ValueError, match="needs 2 groups and 2 windows of every class at least, got 1 groups"
+    ):
+        FineTuner(small(), **QUICK).fit(*noise(), groups=[1] * 24)
+
+
 def test_balanced_weights_move_predictions_to_the_rare_class():
     x, _ = noise(60)
     y = np.where(np.arange(60) % 6 == 0, "rare", "often")
@@ -337,12 +355,23 @@ def test_rates_fall_from_layer_to_layer_and_norms_do_not_decay():
     assert len(found) == len(dict(model.named_parameters()))
 
 
-def test_rates_rise_in_a_line_and_fall_in_a_cosine():
-    shares = [share_of_peak(step, n_steps=12, n_warm=4) for step in range(12)]
+def test_rates_rise_in_a_line_and_fall_in_a_cosine(monkeypatch):
+    rates = []
+    step = torch.optim.AdamW.step
 
-    assert shares[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
-    assert shares[8] == pytest.approx(0.5)
-    assert 0 < shares[-1] < 0.05
+    def watch(self, *arguments):
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watch)
+    tuner = FineTuner(
+        small(), lr=1.0, warmup=1 / 3, max_epochs=4, batch_size=8, validation=None, device="cpu"
+    )
+    tuner.fit(*noise())
+
+    assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert rates[8] == pytest.approx(0.5)
+    assert 0 < rates[-1] < 0.05
 
 
 def test_gradients_are_shortened(monkeypatch):
@@ -532,18 +561,11 @@ def test_the_second_phase_goes_on_from_the_best_epoch_with_its_optimiser(monkeyp
     assert n_steps == [best + 1]
 
 
-def test_a_plateau_of_the_training_loss_lowers_the_rate():
-    net = NeuralNetClassifier(
-        nn.Linear, module__in_features=1, module__out_features=2, optimizer=torch.optim.AdamW, lr=1e-3
-    ).initialize()
-    net.history.new_epoch()
-    net.history.record("train_loss", 1.0)
-    schedule = Schedule("plateau", n_steps=1, warmup=0.0)
-    schedule.on_train_begin(net)
-    rates = []
-    for _ in range(200):
-        schedule.on_epoch_end(net)
-        rates.append(net.optimizer_.param_groups[0]["lr"])
+def test_a_plateau_of_the_training_loss_lowers_the_rate(monkeypatch):
+    settings = {"schedule": "plateau", "lr": 1e-3, "max_epochs": 200, "validation": None, "device": "cpu"}
+    # Epochs whose loss stays what it is.
+    monkeypatch.setattr(FineTuning, "read", lambda self: self.unread.clear() or [{"loss": 1.0}])
+    rates = FineTuner(small(), **settings).fit(*noise(8)).history_["lr"].tolist()
 
     # 20 epochs without a better one are borne, the next lowers the rate.
     assert rates[20:22] == pytest.approx([1e-3, 6e-4])
@@ -663,6 +685,25 @@ def test_an_interruption_is_passed_on_and_training_continues(tmp_path):
     tuner.fit(x, y)
 
     assert len(calls) == 5 + 3
+
+
+def test_a_training_has_one_writer(tmp_path):
+    x, y = noise()
+    tuner = FineTuner(small(), checkpoint=tmp_path, augment=[sign_flip], **QUICK)
+    clone(tuner).fit(x, y)
+    (folder,) = tmp_path.iterdir()
+
+    with locked(folder, "train"), pytest.raises(BlockingIOError, match="holds .* to train"):
+        clone(tuner).fit(x, y)
+
+
+def test_a_training_that_diverges_stops_its_bar(monkeypatch):
+    ends = []
+    monkeypatch.setattr(Progress, "stop", lambda self, stop=Progress.stop: ends.append(1) or stop(self))
+    with pytest.raises(ValueError, match="Training diverged"):
+        FineTuner(small(), lr=1e30, regime="full", max_grad_norm=None, progress=True, **QUICK).fit(*noise())
+
+    assert ends
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

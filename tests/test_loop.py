@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from eeglab_models.models.eegdino import EEGDINO
 from eeglab_models.pretraining.objective import Objective
 from eeglab_models.training.batches import batch_numbers
-from eeglab_models.training.loop import pretrain
+from eeglab_models.training.pretraining import pretrain
 from eeglab_models.training.settings import Settings
 
 NARROW = {
@@ -169,7 +169,7 @@ def test_a_line_that_was_cut_off_is_dropped(train, tmp_path):
         ({"lr": 0.01}, "holds a training with lr={'schedule': 'warmup_cosine'.*got lr=0.01"),
         ({"n_steps": 20}, "n_steps=12, got n_steps=20"),
         ({"data": tiny_windows(39)}, "n_windows=40, got n_windows=39"),
-        ({"data": tiny_windows(seed=6)}, "with first_window="),
+        ({"data": tiny_windows(seed=6)}, "with windows="),
     ],
 )
 def test_other_settings_are_refused(train, changes, message):

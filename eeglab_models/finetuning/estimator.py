@@ -4,6 +4,8 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
 from eeglab_models.features.embeddings import choose_device
+from eeglab_models.files import locked
 from eeglab_models.finetuning.regimes import REGIMES, apply_regime, group_parameters, start_model
+from eeglab_models.finetuning.training import FineTuning, LearningModel
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.report import hash_tensors
 from eeglab_models.signals.preparation import check_prepared, prepare, target_rate
@@ -210,9 +215,9 @@ class FineTuner(ClassifierMixin, BaseEstimator):
             setting is none of those above, or if the loss is no longer finite.
         KeyboardInterrupt
             If somebody interrupts the training.
+        BlockingIOError
+            If another process does the same training, with the same `checkpoint`.
         """
-        from eeglab_models.finetuning.training import LearningModel, train
-
         self.check_settings()
         x = self.read_windows(X)  # (n_windows, n_chans, n_times)
         y = X.labels if y is None and isinstance(X, Windows) else y
@@ -220,8 +225,8 @@ class FineTuner(ClassifierMixin, BaseEstimator):
         self.classes_, targets = np.unique(np.asarray(y), return_inverse=True)
         check_head(self.model, len(self.classes_))
         parts = self.hold_out(targets, groups)
-        device = torch.device(choose_device(self.device))
-        path = self.checkpoint_path(x, targets, parts, device)
+        device = self.training_device()
+        folder = self.checkpoint_folder(x, targets, parts, device)
         others = [] if device.type == "cpu" else [device.index or 0]
         with torch.random.fork_rng(others, enabled=device.type != "mps"):
             torch.manual_seed(self.seed)
@@ -229,18 +234,20 @@ class FineTuner(ClassifierMixin, BaseEstimator):
             learning, adapters = apply_regime(model, self.regime, self.n_layers, self.lora_rank)
             lr = LEARNING_RATES[self.regime] if self.lr is None else self.lr
             decay = self.layer_decay if self.regime == "full" else 1.0
-            module = LearningModel(model, learning, self.augment, target_rate(model))
+            criterion = nn.CrossEntropyLoss(self.class_weights(targets), label_smoothing=self.label_smoothing)
+            module = LearningModel(model, learning, self.augment, target_rate(model), criterion)
             groups_of_weights = group_parameters(model, lr, self.weight_decay, decay)
             self.n_trainable_ = sum(value.numel() for group in groups_of_weights for value in group["params"])
-            training = self.training(targets, device)
             windows = torch.from_numpy(x), torch.from_numpy(targets)
-            journal = train(module, groups_of_weights, *windows, parts, training, path)
+            with nullcontext() if folder is None else locked(folder, "train"):
+                training = FineTuning(module, groups_of_weights, windows, parts, self, device, folder)
+                training.train()
         self.model_ = model if adapters is None else adapters.merge_and_unload()
         for name, parameter in self.model.named_parameters():
             self.model_.get_parameter(name).requires_grad_(parameter.requires_grad)
         self.model_.eval()
-        self.history_ = pd.DataFrame(journal.rows)
-        self.seconds_ = journal.seconds
+        self.history_ = pd.DataFrame(training.history)
+        self.seconds_ = training.seconds
         return self
 
     def predict_proba(
@@ -296,24 +303,7 @@ class FineTuner(ClassifierMixin, BaseEstimator):
     def read_windows(
         self, X: Windows | Float[np.ndarray, "n_windows n_chans n_times"]
     ) -> Float[np.ndarray, "n_windows _ _"]:
-        """Get prepared windows as an array, or refuse them.
-
-        Parameters
-        ----------
-        X : Windows or numpy.ndarray, shape (n_windows, n_chans, n_times)
-            Prepared windows, or an array in their unit; with `info`, an array in microvolts.
-
-        Returns
-        -------
-        x : numpy.ndarray, shape (n_windows, n_chans, n_times)
-            Prepared windows in the unit of the model's contract, float32.
-
-        Raises
-        ------
-        ValueError
-            If windows were not prepared for the model, or if an array has another shape, is not finite, or
-            has amplitudes that no EEG has in the model's unit.
-        """
+        """Get prepared windows as an array in the unit of the model's contract, or refuse them."""
         model = self.model
         if isinstance(X, Windows):
             check_prepared(X, model)
@@ -344,22 +334,7 @@ class FineTuner(ClassifierMixin, BaseEstimator):
     def hold_out(
         self, targets: Int[np.ndarray, " n_windows"], groups: Any
     ) -> tuple[Int[np.ndarray, " n_fit"], Int[np.ndarray, " n_valid"] | None]:
-        """Split the training windows into those that teach and those that find the best epoch.
-
-        Parameters
-        ----------
-        targets : numpy.ndarray, shape (n_windows,)
-            Class of every window, from 0.
-        groups : sequence or None
-            What belongs together, one value for every window; None means that every window stands for itself.
-
-        Returns
-        -------
-        fit : numpy.ndarray, shape (n_fit,)
-            Numbers of the windows that teach.
-        valid : numpy.ndarray, shape (n_valid,), or None
-            Numbers of the windows that are held out; None if `validation` is None.
-        """
+        """Split the training windows into those that teach and those that find the best epoch, by numbers."""
         rows = np.arange(len(targets))
         if self.validation is None:
             return rows, None
@@ -367,43 +342,40 @@ class FineTuner(ClassifierMixin, BaseEstimator):
             return tuple(
                 train_test_split(rows, test_size=self.validation, stratify=targets, random_state=self.seed)
             )
-        splitter = StratifiedGroupKFold(round(1 / self.validation), shuffle=True, random_state=self.seed)
-        return next(splitter.split(rows, targets, np.asarray(groups)))
+        groups = np.asarray(groups)
+        n_most = min(len(np.unique(groups)), np.bincount(targets).min())
+        if n_most < 2:
+            raise ValueError(
+                "Holding out whole groups needs 2 groups and 2 windows of every class at least, got "
+                f"{len(np.unique(groups))} groups and {np.bincount(targets).min()} windows of the rarest "
+                "class. Pass more, or validation=None."
+            )
+        # Some of as many parts as the share asks for; there are no more parts than groups.
+        share = Fraction(self.validation).limit_denominator(n_most)
+        share = min(max(share, Fraction(1, n_most)), Fraction(n_most - 1, n_most))
+        splitter = StratifiedGroupKFold(share.denominator, shuffle=True, random_state=self.seed)
+        folds = [part for _, part in splitter.split(rows, targets, groups)]
+        valid = np.sort(np.concatenate(folds[: share.numerator]))
+        return np.setdiff1d(rows, valid), valid
 
-    def training(self, targets: Int[np.ndarray, " n_windows"], device: torch.device) -> Any:
-        """Collect what the loop needs to know.
+    def class_weights(self, targets: Int[np.ndarray, " n_windows"]) -> torch.Tensor | None:
+        """Weigh the classes in the loss by the inverse of their frequency, if that was asked for."""
+        if self.class_weight is None:
+            return None
+        weights = compute_class_weight(self.class_weight, classes=np.unique(targets), y=targets)
+        return torch.from_numpy(weights).float()
 
-        Parameters
-        ----------
-        targets : numpy.ndarray, shape (n_windows,)
-            Class of every window, from 0. Balanced weights of the classes are counted from them.
-        device : torch.device
-            Where to train.
-
-        Returns
-        -------
-        training : Training
-            The settings of the loop.
-        """
-        from eeglab_models.finetuning.training import Training
-
-        weights = None
-        if self.class_weight is not None:
-            balanced = compute_class_weight(self.class_weight, classes=np.unique(targets), y=targets)
-            weights = torch.from_numpy(balanced).float()
-        names = ("max_epochs", "n_more_epochs", "batch_size", "schedule", "warmup", "monitor", "patience")
-        names += ("label_smoothing", "max_grad_norm", "precision", "progress")
-        same = {name: getattr(self, name) for name in names}
-        return Training(**same, class_weights=weights, device=device)
+    def training_device(self) -> torch.device:
+        """Choose where to train."""
+        device = torch.device(choose_device(self.device))
+        if device.type == "cpu" and self.precision == "float16":
+            raise ValueError(
+                'precision="float16" needs a GPU, got the processor. Pass "bfloat16", or another device.'
+            )
+        return device
 
     def check_settings(self) -> None:
-        """Refuse settings that mean nothing.
-
-        Raises
-        ------
-        ValueError
-            If a choice is unknown, a number is out of its range, or two settings contradict each other.
-        """
+        """Refuse settings that mean nothing."""
         choices = {
             "regime": REGIMES,
             "schedule": ("cosine", "plateau", "constant"),
@@ -429,31 +401,14 @@ class FineTuner(ClassifierMixin, BaseEstimator):
                 "are held out. Pass validation=0.2, or more max_epochs."
             )
 
-    def checkpoint_path(
+    def checkpoint_folder(
         self,
         x: Float[np.ndarray, "n_windows n_chans n_times"],
         targets: Int[np.ndarray, " n_windows"],
         parts: tuple[Int[np.ndarray, " n_fit"], Int[np.ndarray, " n_valid"] | None],
         device: torch.device,
     ) -> Path | None:
-        """Name the file of this very training: another model, setting or window gives another name.
-
-        Parameters
-        ----------
-        x : numpy.ndarray, shape (n_windows, n_chans, n_times)
-            Prepared windows in the unit of the model's contract.
-        targets : numpy.ndarray, shape (n_windows,)
-            Class of every window, from 0.
-        parts : tuple of numpy.ndarray
-            Windows that teach and windows that are held out, as `hold_out` returns them.
-        device : torch.device
-            Where to train.
-
-        Returns
-        -------
-        path : pathlib.Path or None
-            The file, in a folder that exists then; None without `checkpoint`.
-        """
+        """Name the folder of this very training: another model, setting or window gives another name."""
         if self.checkpoint is None:
             return None
         without = ("model", "info", "checkpoint", "progress", "device", "augment")
@@ -466,9 +421,7 @@ class FineTuner(ClassifierMixin, BaseEstimator):
             digest.update(f"{array.dtype}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array))
         digest.update(hash_tensors(self.model.state_dict()).encode())
-        folder = Path(self.checkpoint)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{digest.hexdigest()[:24]}.pt"
+        return Path(self.checkpoint) / digest.hexdigest()[:24]
 
 
 def check_labels(y: Any, n_windows: int) -> None:

@@ -21,7 +21,6 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import pandas as pd
 import torch
-from accelerate import PartialState
 from annotated_types import Gt
 from torch import nn
 
@@ -189,13 +188,16 @@ class Configuration:
         ValueError
             If the folder holds another training, or if something does not fit.
         """
-        from eeglab_models.training.loop import pretrain
+        from eeglab_models.training.pretraining import pretrain
+        from eeglab_models.training.processes import join_processes
 
         folder = Path(folder)
         objective = self.build()
+        processes = join_processes(self.training.get("cpu", False))
         # Processes that train together would write over each other.
-        with PartialState().main_process_first():
+        if processes.is_main_process:
             self.record(folder)
+        processes.wait_for_everyone()
         data, held_out = self.data.load(find_classes(self.objective)[1], folder)
         settings = self.settings(len(data))
         return pretrain(objective, data, settings, folder, validation=held_out, progress=progress)

@@ -16,7 +16,8 @@ class Objective(Protocol):
     Beside what is written here it is a `torch.nn.Module`. All that a step changes, teachers, codebooks and
     centres, is in its `state_dict`, and changes only in training mode. Two further methods are called where
     they exist: ``start(windows)``, once before the first step, with all windows of that step in every
-    process; and ``save_pretrained(folder)``, at the end, if `encoder` is not one of the models.
+    process; and ``save_pretrained(folder)``, at the end, if `encoder` is not one of the models. Where there
+    is a mapping `arguments` of its settings, training goes on with the same ones only.
 
     Attributes
     ----------

@@ -13,21 +13,13 @@ from torch.utils.data import DataLoader
 
 from eeglab_models.signals.windows import Windows
 
-__all__ = ["TensorWindows", "as_dataset", "batch_numbers", "describe_data", "read_ahead", "seed_of"]
+__all__: list[str] = []
 
 ORDER = "order of the windows"
 
 
 class TensorWindows:
-    """Windows in memory, by their numbers.
-
-    Parameters
-    ----------
-    windows : torch.Tensor, shape (n_windows, n_chans, n_times)
-        Prepared windows, in the unit of the encoder's contract.
-    ch_names : sequence of str or None
-        Channels in their order, where known.
-    """
+    """Windows in memory, by their numbers."""
 
     def __init__(
         self, windows: Float[Tensor, "n_windows n_chans n_times"], ch_names: Sequence[str] | None = None
@@ -45,25 +37,7 @@ class TensorWindows:
 
 
 def as_dataset(data: Any) -> Any:
-    """Give windows of any kind a length and ``__getitems__``.
-
-    Parameters
-    ----------
-    data : Windows, torch.Tensor or dataset
-        Prepared windows.
-
-    Returns
-    -------
-    dataset : object
-        What was given, if it has both already.
-
-    Raises
-    ------
-    ValueError
-        If windows were not prepared.
-    TypeError
-        If `data` is none of these.
-    """
+    """Give windows of any kind a length and ``__getitems__``, or refuse them."""
     if isinstance(data, Windows):
         if data.stamp is None:
             raise ValueError(
@@ -82,46 +56,20 @@ def as_dataset(data: Any) -> Any:
 
 
 def describe_data(data: Any) -> dict[str, Any]:
-    """Tell data from others, shortly: number of windows, channels, and a fingerprint of the first window.
-
-    Parameters
-    ----------
-    data : dataset
-        Windows by ``__getitems__``, as of a `Corpus` or of `TensorWindows`.
-
-    Returns
-    -------
-    description : dict
-        ``"n_windows"``; ``"shape"`` of a window, channels and samples; ``"ch_names"``, None where they are
-        not known; ``"first_window"``, the beginning of its SHA-256.
-    """
-    first = data.__getitems__([0])[0].contiguous()  # (n_chans, n_times)
+    """Tell data from others, shortly: number, form and channels, and a hash of windows from all over."""
+    numbers = np.unique(np.linspace(0, len(data) - 1, 32).astype(int)).tolist()
+    sample = data.__getitems__(numbers).contiguous()  # (n_sampled, n_chans, n_times)
     ch_names = getattr(data, "ch_names", None)
     return {
         "n_windows": len(data),
-        "shape": list(first.shape),
+        "shape": list(sample.shape[1:]),
         "ch_names": None if ch_names is None else list(ch_names),
-        "first_window": hashlib.sha256(first.numpy().tobytes()).hexdigest()[:12],
+        "windows": hashlib.sha256(sample.numpy().tobytes()).hexdigest()[:12],
     }
 
 
 def seed_of(seed: int, purpose: str, *numbers: int) -> int:
-    """Mix a seed for one purpose at one place.
-
-    Parameters
-    ----------
-    seed : int
-        Seed of the training.
-    purpose : str
-        What the random numbers are for.
-    *numbers : int
-        The place: number of the step, of the process.
-
-    Returns
-    -------
-    mixed : int
-        Seeds of neighbouring places share nothing.
-    """
+    """Mix a seed for one purpose at one place, a step or a process; neighbours share nothing."""
     text = repr((seed, purpose, numbers)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=7).digest())
 
@@ -136,22 +84,6 @@ def batch_numbers(n_windows: int, batch_size: int, seed: int, step: int) -> list
     """Choose the windows of a step.
 
     In an epoch no window comes twice; those that do not fill a last batch are left out, in each epoch others.
-
-    Parameters
-    ----------
-    n_windows : int
-        Number of windows.
-    batch_size : int
-        Windows per step, at most `n_windows`.
-    seed : int
-        Seed of the training.
-    step : int
-        Number of the step, from 0.
-
-    Returns
-    -------
-    numbers : list of int
-        Numbers of the windows.
     """
     epoch, place = divmod(step, n_windows // batch_size)
     return shuffle(n_windows, seed, epoch)[place * batch_size :][:batch_size].tolist()
@@ -177,28 +109,7 @@ class StepOrder:
 def read_ahead(
     data: Any, batch_size: int, seed: int, steps: range, share: slice, n_workers: int
 ) -> Iterator[Float[Tensor, "share n_chans n_times"]]:
-    """Read the windows of every step that is left.
-
-    Parameters
-    ----------
-    data : dataset
-        Windows, by ``__getitems__``.
-    batch_size : int
-        Windows per step, over all processes.
-    seed : int
-        Seed of the training.
-    steps : range
-        Steps that are left.
-    share : slice
-        What of a batch this process reads.
-    n_workers : int
-        Processes that read ahead; 0 reads when asked.
-
-    Yields
-    ------
-    windows : torch.Tensor, shape (share, n_chans, n_times)
-        This process's windows of a step, in the unit of `data`.
-    """
+    """Read this process's share of the windows of every step that is left."""
     order = StepOrder(len(data), batch_size, seed, steps, share)
     yield from DataLoader(data, batch_sampler=order, num_workers=n_workers, collate_fn=keep)
 

@@ -1,175 +1,117 @@
-"""Checkpoints of a training: tensors as safetensors, everything else as JSON, and nothing half written."""
+"""Checkpoints of a training: tensors as safetensors, everything else as JSON, and nothing half written.
+
+accelerate's `save_state` deletes the old checkpoint before it writes the new one, and pickles the optimiser.
+"""
 
 import json
-import os
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-__all__ = ["Checkpoint", "latest_checkpoint", "load_checkpoint", "save_checkpoint"]
+from eeglab_models.files import UNFINISHED, replacing
+
+__all__: list[str] = []
 
 TENSORS, FACTS = "state.safetensors", "checkpoint.json"
-MODULE, OPTIMIZER = "module.", "optimizer."
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What lies in the folder of a checkpoint.
-
-    Attributes
-    ----------
-    folder : pathlib.Path
-        Where it lies.
-    step : int
-        Steps that were done.
-    facts : dict
-        What the training wrote beside the tensors: its settings and its data.
-    """
+    """What was read: steps that were done, all tensors, and the plain values beside them."""
 
     folder: Path
     step: int
     facts: dict[str, Any]
+    tensors: dict[str, Tensor]
 
 
 def save_checkpoint(
-    folder: Path,
-    step: int,
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    facts: Mapping[str, Any],
-    n_kept: int,
+    folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], n_kept: int
 ) -> None:
-    """Write a checkpoint under a temporary name, rename it when it is whole, and delete old ones.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Folder of all checkpoints.
-    step : int
-        Steps that are done.
-    module : torch.nn.Module
-        All of its `state_dict` is kept.
-    optimizer : torch.optim.Optimizer
-        Its tensors are kept under the names of the module's parameters.
-    facts : mapping
-        Plain values.
-    n_kept : int
-        Checkpoints to keep, the latest ones.
-    """
-    target = folder / f"step-{step:09d}"
-    unfinished = folder / f".unfinished-{step:09d}"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    tensors = {MODULE + name: value for name, value in module.state_dict().items()}
-    tensors |= optimizer_tensors(module, optimizer)
+    """Write a checkpoint, whole or not at all, and delete all but the latest ones."""
     # Copies, because safetensors refuses tensors that share memory.
-    tensors = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
-    save_file(tensors, unfinished / TENSORS)
-    (unfinished / FACTS).write_text(json.dumps({"step": step, **facts}, indent=2), encoding="utf-8")
-    for path in (unfinished / TENSORS, unfinished / FACTS, unfinished):
-        flush(path)
-    shutil.rmtree(target, ignore_errors=True)
-    unfinished.rename(target)
-    flush(folder)
-    for old in find_checkpoints(folder)[:-n_kept]:
+    own = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
+    with replacing(folder / f"step-{step:09d}") as unfinished:
+        unfinished.mkdir()
+        save_file(own, unfinished / TENSORS)
+        text = json.dumps({"step": step, **facts}, indent=1, default=str)
+        (unfinished / FACTS).write_text(text, encoding="utf-8")
+    for old in [*find_checkpoints(folder)[:-n_kept], *folder.glob(f"{UNFINISHED}*")]:
         shutil.rmtree(old)
 
 
-def flush(path: Path) -> None:
-    """Wait until a file, or the list of files of a folder, is on the disk."""
-    # Windows opens no folders; there the files themselves have to do.
-    if path.is_dir() and os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def find_checkpoints(folder: Path) -> list[Path]:
-    """List whole checkpoints, the latest last."""
-    return sorted(path for path in folder.glob("step-*") if (path / FACTS).is_file())
+    """List the folders of checkpoints, the latest last."""
+    return sorted(folder.glob("step-*"))
 
 
 def latest_checkpoint(folder: Path) -> Checkpoint | None:
-    """Find the latest checkpoint.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Folder of all checkpoints; it need not exist.
-
-    Returns
-    -------
-    checkpoint : Checkpoint or None
-        None if there is none.
-    """
-    found = find_checkpoints(folder)
-    if not found:
-        return None
-    facts = json.loads((found[-1] / FACTS).read_text(encoding="utf-8"))
-    return Checkpoint(found[-1], facts.pop("step"), facts)
+    """Read the latest checkpoint that is whole; a damaged one is skipped with a warning."""
+    for path in reversed(find_checkpoints(folder)):
+        try:
+            facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
+            return Checkpoint(path, facts.pop("step"), facts, load_file(path / TENSORS))
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            warnings.warn(
+                f"The checkpoint {path} is damaged ({error}): training goes on from the one before it, or "
+                "from the beginning if there is none.",
+                stacklevel=2,
+            )
+    return None
 
 
-def load_checkpoint(checkpoint: Checkpoint, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Bring a module and its optimiser to the state of a checkpoint.
+def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Put a prefix before every name."""
+    return {prefix + name: value for name, value in tensors.items()}
 
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-        As `latest_checkpoint` returns it.
-    module : torch.nn.Module
-        Changed in place.
-    optimizer : torch.optim.Optimizer
-        Over parameters of the module, grouped as they were when the checkpoint was written.
 
-    Raises
-    ------
-    ValueError
-        If the module has other tensors than the checkpoint.
-    """
-    tensors = load_file(checkpoint.folder / TENSORS)
-    state = {name.removeprefix(MODULE): value for name, value in tensors.items() if name.startswith(MODULE)}
-    own = module.state_dict()
-    shapes = {name: tuple(value.shape) for name, value in state.items()}
-    different = {name for name, value in own.items() if shapes.get(name) != tuple(value.shape)}
-    different |= shapes.keys() - own.keys()
+def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Choose the tensors whose name has a prefix, and take it off."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+@torch.no_grad()
+def copy_into(target: Mapping[str, Tensor], source: Mapping[str, Tensor]) -> None:
+    """Overwrite tensors in place by those of the same names and shapes."""
+    shapes = [{name: tuple(value.shape) for name, value in tensors.items()} for tensors in (target, source)]
+    different = {name for name, _ in shapes[0].items() ^ shapes[1].items()}
     if different:
         raise ValueError(
-            f"The checkpoint {checkpoint.folder} is of another objective: {len(different)} tensors differ, "
-            f"as {min(different)}. Build the same objective, or train into another folder."
+            f"The checkpoint is of another objective: {len(different)} tensors differ, as {min(different)}. "
+            "Build the same objective, or train into another folder."
         )
-    module.load_state_dict(state)
-    moments: dict[str, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith(OPTIMIZER):
-            parameter, _, moment = name.removeprefix(OPTIMIZER).rpartition(".")
-            moments.setdefault(parameter, {})[moment] = value
-    numbers = {name: number for number, name in enumerate(parameter_names(module, optimizer))}
-    optimizer.load_state_dict(
-        {
-            "state": {numbers[name]: own for name, own in moments.items()},
-            "param_groups": optimizer.state_dict()["param_groups"],
-        }
-    )
+    for name, tensor in target.items():
+        tensor.copy_(source[name])
 
 
 def optimizer_tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Name the tensors of an optimiser after the parameters that they belong to."""
-    state = optimizer.state_dict()["state"]
     names = parameter_names(module, optimizer)
     return {
-        f"{OPTIMIZER}{names[number]}.{moment}": value
-        for number, own in state.items()
+        f"{names[number]}.{moment}": value
+        for number, own in optimizer.state_dict()["state"].items()
         for moment, value in own.items()
     }
+
+
+def load_optimizer(
+    module: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
+) -> None:
+    """Bring an optimiser, with the groups that it had, to the state of `optimizer_tensors`."""
+    numbers = {name: number for number, name in enumerate(parameter_names(module, optimizer))}
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        parameter, _, moment = name.rpartition(".")
+        state.setdefault(numbers[parameter], {})[moment] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def parameter_names(module: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:

@@ -2,7 +2,6 @@
 
 import csv
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,13 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-__all__ = ["COSTS", "Curves", "draw_curves"]
+from eeglab_models.files import replacing
+
+__all__: list[str] = []
 
 TABLE, PICTURE = "metrics.csv", "progress.png"
+# Columns about the training itself; all others are losses and monitors of the objective.
 COSTS = ("step", "lr", "weight_decay", "grad_norm", "windows_per_second", "memory_mb", "seconds")
-"""Columns about the training itself; all others are losses and monitors of the objective."""
 VALID = "valid_"
 # More points than a panel can show only cost time.
 N_POINTS = 1000
@@ -24,22 +25,7 @@ LEARN_COLOR, VALID_COLOR, TRIVIAL_COLOR = "#0072B2", "#D55E00", "#7F7F7F"
 
 
 class Curves:
-    """Rows of numbers, one per step that was written down, in memory and in a file.
-
-    Parameters
-    ----------
-    folder : pathlib.Path or None
-        Folder of the table and of the figure; None writes nothing.
-    last_step : int
-        Rows of later steps are dropped from the file: training goes on from there.
-    trivial : mapping of str to float
-        Losses of a predictor that knows nothing, shown in the figure.
-
-    Attributes
-    ----------
-    rows : list of dict
-        Number by name.
-    """
+    """Rows of numbers, one per step, in memory and in a file, from which later steps are dropped."""
 
     def __init__(self, folder: Path | None, last_step: int, trivial: Mapping[str, float]) -> None:
         self.folder = folder
@@ -52,13 +38,7 @@ class Curves:
             self.write()
 
     def add(self, row: Mapping[str, float]) -> None:
-        """Write a row to the end of the file; a new column is added to all of it.
-
-        Parameters
-        ----------
-        row : mapping of str to float
-            Number by name, ``"step"`` among them.
-        """
+        """Write a row to the end of the file; a new column is added to all of it."""
         self.rows.append(dict(row))
         if self.folder is None:
             return
@@ -71,53 +51,28 @@ class Curves:
     def write(self) -> None:
         """Replace the file by all rows, at once."""
         self.columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        unfinished = self.folder / f"{TABLE}.unfinished"
-        with unfinished.open("w", newline="", encoding="utf-8") as file:
+        with (
+            replacing(self.folder / TABLE) as unfinished,
+            unfinished.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(self.rows)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(self.folder / TABLE)
 
     def history(self) -> pd.DataFrame:
-        """Return all rows as a table.
-
-        Returns
-        -------
-        history : pandas.DataFrame
-            One row per step that was written down, one column per name.
-        """
+        """Return all rows as a table."""
         return pd.DataFrame(self.rows or {"step": []}).astype({"step": int})
 
     def last(self, name: str) -> float:
-        """Return the latest number of a column, 0 before the first row.
-
-        Parameters
-        ----------
-        name : str
-            Name of the column; the latest row has to have it.
-
-        Returns
-        -------
-        number : float
-            From the last row.
-        """
+        """Return the latest number of a column, 0 before the first row."""
         return self.rows[-1][name] if self.rows else 0.0
 
     def draw(self, show: bool) -> None:
-        """Replace the figure; in a notebook, show it below the cell if asked to.
-
-        Parameters
-        ----------
-        show : bool
-            Show it.
-        """
+        """Replace the figure; in a notebook, show it below the cell if asked to."""
         if self.folder is None:
             return
-        unfinished = self.folder / f".{PICTURE}"
-        draw_curves(self.rows, self.trivial).savefig(unfinished, format="png", dpi=100)
-        unfinished.replace(self.folder / PICTURE)
+        with replacing(self.folder / PICTURE) as unfinished:
+            draw_curves(self.rows, self.trivial).savefig(unfinished, format="png", dpi=100)
         if show:
             self.show()
 
@@ -146,21 +101,8 @@ def read_rows(path: Path) -> list[dict[str, float]]:
     return [row | {"step": int(row["step"])} for row in rows if "step" in row]
 
 
-def draw_curves(rows: Sequence[Mapping[str, float]], trivial: Mapping[str, float] | None = None) -> Figure:
-    """Draw every loss and every monitor over the steps of a training.
-
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Number by name, one mapping per step, as `Curves` keeps them.
-    trivial : mapping of str to float or None
-        Losses of a predictor that knows nothing: dashed lines.
-
-    Returns
-    -------
-    figure : matplotlib.figure.Figure
-        One panel per loss or monitor; held-out windows in another colour.
-    """
+def draw_curves(rows: Sequence[Mapping[str, float]], trivial: Mapping[str, float]) -> Figure:
+    """Draw every loss and every monitor over the steps, and what a predictor that knows nothing reaches."""
     table = pd.DataFrame(rows)
     names = [name for name in table.columns if name not in COSTS and not name.startswith(VALID)]
     names = [*names, *(name for name in ("lr",) if name in table)]
@@ -180,7 +122,7 @@ def draw_curves(rows: Sequence[Mapping[str, float]], trivial: Mapping[str, float
                 own = table[["step", column]].dropna()
                 own = own.iloc[:: max(1, len(own) // N_POINTS)]
                 axis.plot(own["step"], own[column], color=color, label=label, linewidth=1.2)
-        if trivial and name in trivial:
+        if name in trivial:
             axis.axhline(
                 trivial[name], color=TRIVIAL_COLOR, linestyle="--", linewidth=1, label="knows nothing"
             )

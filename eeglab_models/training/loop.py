@@ -1,415 +1,141 @@
-"""One loop for every objective: on one processor or many, interrupted and resumed as often as one likes.
+"""The loop of every training: batches, gradients in parts, a step of the optimiser, checkpoints."""
 
-A step depends on nothing but the state of the objective and of the optimiser, the settings and its own
-number: from the seed and the number follow the windows of its batch, what the objective draws, and the random
-numbers of dropout. So the checkpoint of a step holds all that the next one needs.
-"""
-
-import json
 import math
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import psutil
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.state import AcceleratorState
-from jaxtyping import Float
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from eeglab_models.files import replacing
-from eeglab_models.models.base import EEGModel
-from eeglab_models.training.batches import (
-    as_dataset,
-    batch_numbers,
-    describe_data,
-    read_ahead,
-    seed_of,
+from eeglab_models.training.checkpoints import (
+    copy_into,
+    load_optimizer,
+    optimizer_tensors,
+    with_prefix,
+    without_prefix,
 )
-from eeglab_models.training.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
-from eeglab_models.training.curves import VALID, Curves
 from eeglab_models.training.processes import count_processes, mean_over_processes
-from eeglab_models.training.schedules import value_at
-from eeglab_models.training.settings import FREE, Settings
 
-__all__ = ["Settings", "pretrain"]
+__all__: list[str] = []
 
-START, DRAWS, FORWARD, VALIDATION = "start", "draws", "forward", "validation"
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+MODULE, OPTIMIZER, RATES = "module.", "optimizer.", "rates"
 
 
-def pretrain(
-    objective: nn.Module,
-    data: Any,
-    settings: Settings,
-    folder: str | Path,
-    *,
-    validation: Any = None,
-    progress: bool = True,
-    on_step: Callable[[dict[str, float]], None] | None = None,
-) -> pd.DataFrame:
-    """Train an objective, from the beginning or from the latest checkpoint in the folder.
+class Loop:
+    """Steps of an optimiser until there are no more batches; a subclass says which, and what comes after one.
 
-    Started by ``accelerate launch`` on several GPUs, or by ``torchrun --nproc_per_node 2`` on a processor,
-    all processes train together, as one would with the whole batch. On a processor, a training that was
-    killed and called again ends with the same weights, bit for bit; on GPUs as far as their kernels repeat
-    themselves.
-
-    Parameters
-    ----------
-    objective : Objective
-        What to train; it is changed in place and left in evaluation mode.
-    data : Windows, torch.Tensor or Corpus
-        Prepared windows; of other kinds, whatever has a length and, as ``data.__getitems__(numbers)``, gives
-        windows as a tensor of shape (batch, n_chans, n_times).
-    settings : Settings
-        How to train.
-    folder : str or pathlib.Path
-        Gets ``metrics.csv``, ``progress.png``, ``checkpoints/`` and, at the end, ``encoder/``, which
-        `from_pretrained` reads.
-    validation : Windows, torch.Tensor, Corpus or None
-        Held-out windows; what is drawn for them is always the same.
-    progress : bool
-        Show a bar, and in a notebook the figure.
-    on_step : callable or None
-        Called with every row of the table.
-
-    Returns
-    -------
-    history : pandas.DataFrame
-        One row per step that was written down: losses and monitors, those of held-out windows with ``valid_``
-        before their names, learning rate, weight decay, length of the gradient, windows per second, highest
-        memory in MB (of the process, or of the GPU), and seconds since the training began.
-
-    Raises
-    ------
-    ValueError
-        If windows were not prepared, if there are fewer than in a batch, if the batch cannot be divided among
-        processes and parts, if the folder holds a training with other settings or data, or if a loss is no
-        longer finite; the checkpoints stay.
-    TypeError
-        If `data` or `validation` is none of the above.
+    The module gives ``{"loss": ..., other numbers}``; `bar` shows how far training is.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    held_out = None if validation is None else as_dataset(validation)
-    training = Training(objective, as_dataset(data), held_out, settings, folder)
-    devices = [training.device] if training.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        training.begin()
-        training.run(progress, on_step)
-    return training.curves.history()
 
-
-class Forward(nn.Module):
-    """The objective, in a shell that is prepared for devices and processes anew by every training."""
-
-    def __init__(self, objective: nn.Module) -> None:
-        super().__init__()
-        self.objective = objective
-
-    def forward(
-        self, windows: Float[Tensor, "batch n_chans n_times"], drawn: dict[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """Compute the losses."""
-        return self.objective(windows, drawn)
-
-
-class Training:
-    """A training: the objective, its optimiser, its data, and where it stands.
-
-    Parameters
-    ----------
-    objective : torch.nn.Module
-        What to train.
-    data, validation : dataset
-        Windows, by ``__getitems__``; None for the second if there are none.
-    settings : Settings
-        How to train.
-    folder : pathlib.Path
-        Where results go.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer windows than in a batch, or if the batch cannot be divided among processes and
-        parts.
-    """
+    n_parts = 1
 
     def __init__(
-        self, objective: nn.Module, data: Any, validation: Any, settings: Settings, folder: Path
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        device: torch.device,
+        precision: str,
+        max_grad_norm: float | None,
     ) -> None:
-        self.objective, self.data, self.validation = objective, data, validation
-        self.settings, self.folder = settings, folder
-        self.accelerator = make_accelerator(settings)
-        self.device = self.accelerator.device
-        self.is_first = self.accelerator.is_main_process
-        self.n_own = check_batch(len(data), settings)
-        self.first_row = self.accelerator.process_index * self.n_own
-        self.facts = {"settings": asdict(settings), "data": describe_data(data)}
+        self.module, self.optimizer, self.device = module, optimizer, device
+        # Without a limit, only the length of the gradient is wanted.
+        self.max_grad_norm = math.inf if max_grad_norm is None else max_grad_norm
+        self.dtype = PRECISIONS[precision]
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
+        self.step = 0
+        self.unread: list[dict[str, Tensor]] = []
 
-    def begin(self) -> None:
-        """Bring everything to where the latest checkpoint was written, or to the start."""
-        objective, settings = self.objective, self.settings
-        found = latest_checkpoint(self.folder / "checkpoints")
-        self.step = found.step if found else 0
-        if found:
-            check_same(found.facts, self.facts, self.folder)
-        objective.to(self.device).train()
-        self.optimizer = make_optimizer(objective, settings)
-        if found:
-            load_checkpoint(found, objective, self.optimizer)
-        elif hasattr(objective, "start"):
-            seed_device(seed_of(settings.seed, START), self.device)
-            numbers = batch_numbers(len(self.data), settings.batch_size, settings.seed, 0)
-            objective.start(self.data.__getitems__(numbers).to(self.device))
-        self.model = self.accelerator.prepare_model(Forward(objective))
-        self.curves = Curves(self.folder if self.is_first else None, self.step, objective.trivial_loss())
-        self.clock = Clock(settings.batch_size, self.curves.last("seconds"), self.device)
+    def batches(self) -> Iterator[Any]:
+        """Give one batch after the other; when the next one is asked for, the step of the last is done."""
+        raise NotImplementedError
 
-    def run(self, progress: bool, on_step: Callable[[dict[str, float]], None] | None) -> None:
-        """Take all steps that are left."""
-        settings, n_steps = self.settings, self.settings.n_steps
-        share = slice(self.first_row, self.first_row + self.n_own)
-        steps = range(self.step, n_steps)
-        bar = Progress(disable=not (progress and self.is_first))
-        task = bar.add_task("pretraining", total=n_steps, completed=self.step)
-        with bar:
-            for windows in read_ahead(
-                self.data, settings.batch_size, settings.seed, steps, share, settings.n_workers
-            ):
-                row = self.take_step(windows)
-                self.clock.stop()
-                bar.update(task, advance=1, description=f"loss {row['loss']:.4f}")
-                if self.is_due(settings.validate_every) and self.validation is not None:
-                    row |= self.validate()
-                if self.is_due(settings.log_every) or VALID + "loss" in row:
-                    row = {"step": self.step} | row | self.clock.read()
-                    self.curves.add(row)
-                    if on_step is not None and self.is_first:
-                        on_step(row)
-                if self.is_due(settings.figure_every):
-                    self.curves.draw(show=progress)
-                if self.is_due(settings.checkpoint_every):
-                    self.save()
-                self.clock.start()
-        self.objective.eval()
-        if self.is_first:
-            save_encoder(self.objective, self.folder / "encoder")
-        self.accelerator.wait_for_everyone()
+    def parts(self, batch: Any) -> Iterator[tuple[Any, ...]]:
+        """Set the rates of the step, and cut the batch into `n_parts` arguments of the module."""
+        raise NotImplementedError
 
-    def is_due(self, every: int | None) -> bool:
-        """Tell whether something that happens every few steps, and after the last one, happens now."""
-        return every is not None and (self.step % every == 0 or self.step == self.settings.n_steps)
+    def changing(self) -> Mapping[str, Tensor]:
+        """Name the tensors of the module that training changes; not copies."""
+        return self.module.state_dict()
 
-    def take_step(self, windows: Float[Tensor, "share n_chans n_times"]) -> dict[str, float]:
-        """Compute losses and gradients of this process's windows, and move the weights."""
-        settings, accelerator = self.settings, self.accelerator
-        # What is drawn, and the windows it is drawn for, do not depend on the number of processes.
-        generator = torch.Generator().manual_seed(seed_of(settings.seed, DRAWS, self.step))
-        drawn = self.objective.draw(windows[:1].expand(settings.batch_size, -1, -1), generator)
-        seed_device(seed_of(settings.seed, FORWARD, self.step, accelerator.process_index), self.device)
-        rates = set_rates(self.optimizer, settings, self.step)
+    def run(self, progress: bool) -> None:
+        """Train to the end."""
+        self.model = spread(self.module, self.device)
+        with Progress(disable=not progress) as self.bar:
+            for batch in self.batches():
+                self.take_step(batch)
+
+    def autocast(self) -> torch.autocast:
+        """Compute in the precision of the training."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
+
+    def take_step(self, batch: Any) -> None:
+        """Move the weights by the gradients of all parts of a batch together."""
         totals: dict[str, Tensor] = {}
-        n_rows = self.n_own // settings.n_parts
-        for part in range(settings.n_parts):
-            rows = slice(part * n_rows, (part + 1) * n_rows)
-            own = choose_draws(drawn, self.first_row + rows.start, n_rows)
-            is_last = part == settings.n_parts - 1
+        for number, arguments in enumerate(self.parts(batch), start=1):
             # Processes exchange gradients once, with the last part.
-            with nullcontext() if is_last else accelerator.no_sync(self.model):
-                losses = self.model(windows[rows].to(self.device, non_blocking=True), own)
-                accelerator.backward(losses["loss"] / settings.n_parts)
+            alone = number < self.n_parts and count_processes() > 1
+            with self.model.no_sync() if alone else nullcontext():
+                with self.autocast():
+                    losses = self.model(*arguments)
+                self.scaler.scale(losses["loss"].float() / self.n_parts).backward()
             for name, value in losses.items():
-                totals[name] = totals.get(name, 0.0) + value.detach().float() / settings.n_parts
+                totals[name] = totals.get(name, 0.0) + value.detach().float() / self.n_parts
+        self.scaler.unscale_(self.optimizer)
         learning = [value for group in self.optimizer.param_groups for value in group["params"]]
-        # Without a limit, only the length is wanted.
-        length = accelerator.clip_grad_norm_(learning, settings.max_grad_norm or math.inf)
-        row = average(totals) | {"grad_norm": float(length)}
-        self.check_finite(row)
-        self.optimizer.step()
+        totals["grad_norm"] = nn.utils.clip_grad_norm_(learning, self.max_grad_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.optimizer.zero_grad()
         self.step += 1
-        self.objective.update(self.step / settings.n_steps)
-        return row | rates
+        self.unread.append(totals)
 
-    def check_finite(self, row: Mapping[str, float]) -> None:
-        """Stop before a step that would spoil the weights."""
-        for name in ("loss", "grad_norm"):
-            if not math.isfinite(row[name]):
-                raise ValueError(
-                    f"Pretraining diverged: {name} of step {self.step + 1} is {row[name]}. Lower lr, pass a "
-                    "smaller max_grad_norm, or use precision 'float32'; what is in "
-                    f"{self.folder / 'checkpoints'} stays."
-                )
+    def read(self) -> list[dict[str, float]]:
+        """Fetch the numbers of the steps since the last reading, averaged over processes.
 
-    @torch.no_grad()
-    def validate(self) -> dict[str, float]:
-        """Average losses and monitors over held-out windows, with the same draws every time."""
-        settings, n_processes = self.settings, count_processes()
-        self.objective.eval()
-        totals: dict[str, float] = {}
-        n_seen = 0
-        for number, start in enumerate(range(0, len(self.validation), settings.batch_size)):
-            n_rows = min(settings.batch_size, len(self.validation) - start) // n_processes
-            if n_rows == 0:
-                continue
-            first = start + self.accelerator.process_index * n_rows
-            windows = self.validation.__getitems__(list(range(first, first + n_rows)))
-            generator = torch.Generator().manual_seed(seed_of(settings.seed, VALIDATION, number))
-            drawn = self.objective.draw(windows[:1].expand(n_rows * n_processes, -1, -1), generator)
-            own = choose_draws(drawn, first - start, n_rows)
-            with self.accelerator.autocast():
-                losses = average(self.objective(windows.to(self.device), own))
-            for name, value in losses.items():
-                totals[name] = totals.get(name, 0.0) + value * n_rows
-            n_seen += n_rows
-        self.objective.train()
-        return {VALID + name: value / n_seen for name, value in totals.items()}
+        A device works on while nobody reads; so what is not finite is found now, and nothing may be saved
+        before.
+        """
+        values = torch.cat([torch.stack(list(totals.values())) for totals in self.unread])
+        numbers = iter(mean_over_processes(values).tolist())
+        rows = [{name: next(numbers) for name in totals} for totals in self.unread]
+        self.unread.clear()
+        # A scaler of half precision skips steps with infinite gradients.
+        watched = ("loss",) if self.scaler.is_enabled() else ("loss", "grad_norm")
+        for step, row in enumerate(rows, start=self.step - len(rows) + 1):
+            for name in watched:
+                if not math.isfinite(row[name]):
+                    raise ValueError(
+                        f"Training diverged: {name} of step {step} is {row[name]}. Lower lr, pass a smaller "
+                        "max_grad_norm, or use precision 'float32'; checkpoints stay."
+                    )
+        return rows
 
-    def save(self) -> None:
-        """Write a checkpoint."""
-        if self.is_first:
-            save_checkpoint(
-                self.folder / "checkpoints",
-                self.step,
-                self.objective,
-                self.optimizer,
-                self.facts,
-                self.settings.n_checkpoints,
-            )
+    def tensors(self) -> dict[str, Tensor]:
+        """Name the tensors that the next step depends on; not copies."""
+        rates = torch.tensor([group["lr"] for group in self.optimizer.param_groups], dtype=torch.float64)
+        return (
+            with_prefix(MODULE, self.changing())
+            | with_prefix(OPTIMIZER, optimizer_tensors(self.module, self.optimizer))
+            | {RATES: rates}
+        )
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go back to what `tensors` gave; where it is of the module alone, the optimiser stays as it is."""
+        copy_into(self.changing(), without_prefix(MODULE, tensors))
+        if RATES in tensors:
+            load_optimizer(self.module, self.optimizer, without_prefix(OPTIMIZER, tensors))
+            for group, rate in zip(self.optimizer.param_groups, tensors[RATES].tolist(), strict=True):
+                group["lr"] = rate
 
 
-class Clock:
-    """Measure the speed of the steps, without what happens between them, and memory.
-
-    Parameters
-    ----------
-    batch_size : int
-        Windows per step.
-    seconds : float
-        Seconds of earlier sessions of the training.
-    device : torch.device
-        Whose memory is measured.
-    """
-
-    def __init__(self, batch_size: int, seconds: float, device: torch.device) -> None:
-        self.batch_size = batch_size
-        self.device = device
-        self.process = psutil.Process()
-        self.n_steps, self.busy, self.memory = 0, 0.0, 0.0
-        self.started = time.perf_counter()
-        self.began = self.started - seconds
-
-    def start(self) -> None:
-        """Start a step."""
-        self.started = time.perf_counter()
-
-    def stop(self) -> None:
-        """Finish a step."""
-        self.busy += time.perf_counter() - self.started
-        self.n_steps += 1
-
-    def read(self) -> dict[str, float]:
-        """Give the speed since the last reading, the highest memory seen, and the time so far."""
-        speed = self.n_steps * self.batch_size / self.busy
-        self.n_steps, self.busy = 0, 0.0
-        on_gpu = self.device.type == "cuda"
-        n_bytes = torch.cuda.max_memory_allocated(self.device) if on_gpu else self.process.memory_info().rss
-        self.memory = max(self.memory, n_bytes / 1e6)
-        seconds = time.perf_counter() - self.began
-        return {"windows_per_second": speed, "memory_mb": self.memory, "seconds": seconds}
-
-
-def make_accelerator(settings: Settings) -> Accelerator:
-    """Make accelerate's handle of devices, processes and precision."""
-    # Its state belongs to the whole process, and would keep the settings of an earlier training.
-    AcceleratorState._reset_state(reset_partial_state=True)
+def spread(module: nn.Module, device: torch.device) -> nn.Module:
+    """Let the processes that train together exchange their gradients; one alone needs nothing."""
+    if count_processes() == 1:
+        return module
     # Encoders have parts that pretraining leaves alone, such as a head.
-    handler = DistributedDataParallelKwargs(find_unused_parameters=True)
-    mixed_precision = {"float32": "no", "bfloat16": "bf16"}[settings.precision]
-    return Accelerator(cpu=settings.cpu, mixed_precision=mixed_precision, kwargs_handlers=[handler])
-
-
-def make_optimizer(objective: nn.Module, settings: Settings) -> torch.optim.AdamW:
-    """Make AdamW, under which biases and parameters with a single axis do not decay."""
-    named = [(name, value) for name, value in objective.named_parameters() if value.requires_grad]
-    decaying = [value for name, value in named if value.ndim > 1 and not name.endswith("bias")]
-    steady = [value for name, value in named if value.ndim <= 1 or name.endswith("bias")]
-    groups = [{"params": values, "decays": values is decaying} for values in (decaying, steady) if values]
-    return torch.optim.AdamW(groups, betas=(0.9, settings.beta2), eps=settings.eps, fused=True)
-
-
-def seed_device(seed: int, device: torch.device) -> None:
-    """Seed the processor and the device that trains; torch's own function looks for every other kind too."""
-    torch.default_generator.manual_seed(seed)
-    if device.type != "cpu":
-        getattr(torch, device.type).manual_seed(seed)
-
-
-def set_rates(optimizer: torch.optim.Optimizer, settings: Settings, step: int) -> dict[str, float]:
-    """Set learning rate, weight decay and first beta of a step."""
-    values = (settings.lr, settings.weight_decay, settings.beta1)
-    lr, weight_decay, beta1 = (value_at(value, step, settings.n_steps) for value in values)
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-        group["weight_decay"] = weight_decay if group["decays"] else 0.0
-        group["betas"] = (beta1, settings.beta2)
-    return {"lr": lr, "weight_decay": weight_decay}
-
-
-def choose_draws(drawn: Mapping[str, Tensor], first: int, n_rows: int) -> dict[str, Tensor]:
-    """Choose what was drawn for some windows; what all windows share stays."""
-    return {
-        name: value if len(value) == 1 else value[first : first + n_rows] for name, value in drawn.items()
-    }
-
-
-def average(values: Mapping[str, Tensor]) -> dict[str, float]:
-    """Average numbers over all processes, as plain ones."""
-    together = torch.stack([value.detach().float() for value in values.values()])  # (n_values,)
-    return dict(zip(values, mean_over_processes(together).tolist(), strict=True))
-
-
-def check_batch(n_windows: int, settings: Settings) -> int:
-    """Return the number of windows in a process's share of a batch, if batches can be made and divided."""
-    if n_windows < settings.batch_size:
-        raise ValueError(
-            f"A batch needs {settings.batch_size} windows, got {n_windows} in all. Lower batch_size to "
-            f"{max(n_windows, 1)} or less, or pass more windows."
-        )
-    n_processes = count_processes()
-    if settings.batch_size % (n_processes * settings.n_parts):
-        raise ValueError(
-            f"batch_size={settings.batch_size} cannot be divided among {n_processes} processes with "
-            f"n_parts={settings.n_parts}. Choose a multiple of {n_processes * settings.n_parts}."
-        )
-    return settings.batch_size // n_processes
-
-
-def check_same(found: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
-    """Refuse to go on with other settings or other data than those of a checkpoint."""
-    now = json.loads(json.dumps(now))
-    for part, values in now.items():
-        for name, value in values.items():
-            before = found[part].get(name)
-            if name not in FREE and value != before:
-                raise ValueError(
-                    f"{folder} holds a training with {name}={before!r}, got {name}={value!r}. Pass the same "
-                    "to go on, or choose another folder to begin anew."
-                )
-
-
-def save_encoder(objective: nn.Module, folder: Path) -> None:
-    """Save what pretraining is for: the encoder, or an objective that saves itself."""
-    encoder = getattr(objective, "encoder", None)
-    saved = encoder if isinstance(encoder, EEGModel) else objective
-    if hasattr(saved, "save_pretrained"):
-        # Whoever finds the folder takes the training for finished.
-        with replacing(folder) as unfinished:
-            saved.save_pretrained(unfinished)
+    return nn.parallel.DistributedDataParallel(
+        module, device_ids=None if device.type == "cpu" else [device], find_unused_parameters=True
+    )

@@ -1,38 +1,42 @@
 """What several training processes need to know of each other; with a single process, nothing changes."""
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["count_processes", "gather_rows", "mean_over_processes", "sum_over_processes"]
+__all__: list[str] = []
+
+
+def join_processes(cpu: bool = False) -> Any:
+    """Join the processes that were started together, once, as accelerate's ``PartialState``.
+
+    Without a GPU it has to be told so: else accelerate takes every process for the only one.
+    """
+    from accelerate import PartialState
+
+    return PartialState(cpu=cpu or not torch.accelerator.is_available())
+
+
+def own_device(cpu: bool) -> torch.device:
+    """Choose where this process trains."""
+    if count_processes() > 1:
+        return join_processes(cpu).device
+    if cpu or not torch.accelerator.is_available():
+        return torch.device("cpu")
+    return torch.accelerator.current_accelerator()
 
 
 def count_processes() -> int:
-    """Count the processes that train together.
-
-    Returns
-    -------
-    n_processes : int
-        1 outside of distributed training.
-    """
+    """Count the processes that train together: 1 outside of distributed training."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 @torch.no_grad()
 def sum_over_processes(x: Tensor) -> Tensor:
-    """Add up a tensor that every process has, without gradients.
-
-    Parameters
-    ----------
-    x : torch.Tensor, any shape
-        One process's part; it stays as it is.
-
-    Returns
-    -------
-    total : torch.Tensor, any shape
-        The sum, of the shape of `x`, the same in every process.
-    """
+    """Add up a tensor that every process has, without gradients."""
     total = x.detach().clone()
     if count_processes() > 1:
         dist.all_reduce(total)
@@ -40,23 +44,15 @@ def sum_over_processes(x: Tensor) -> Tensor:
 
 
 def mean_over_processes(x: Tensor) -> Tensor:
-    """Average a tensor that every process has, without gradients.
-
-    Parameters
-    ----------
-    x : torch.Tensor, any shape
-        One process's part; it stays as it is.
-
-    Returns
-    -------
-    mean : torch.Tensor, any shape
-        The mean, of the shape of `x`, the same in every process.
-    """
+    """Average a tensor that every process has, without gradients."""
     return sum_over_processes(x) / count_processes()
 
 
 class GatherRows(torch.autograd.Function):
-    """Put the rows of all processes below each other; gradients find their way back."""
+    """Put the rows of all processes below each other; gradients find their way back.
+
+    torch's own functional ``all_gather`` is deprecated.
+    """
 
     @staticmethod
     def forward(ctx, rows: Tensor) -> Tensor:
@@ -75,16 +71,5 @@ class GatherRows(torch.autograd.Function):
 
 
 def gather_rows(rows: Float[Tensor, "n_rows n_features"]) -> Float[Tensor, "n_rows_of_all n_features"]:
-    """Put the rows of all processes below each other, in the order of the processes, with gradients.
-
-    Parameters
-    ----------
-    rows : torch.Tensor, shape (n_rows, n_features)
-        This process's rows, as many as in every other process.
-
-    Returns
-    -------
-    gathered : torch.Tensor, shape (n_processes * n_rows, n_features)
-        The rows of all processes.
-    """
+    """Put the rows of all processes below each other, in the order of the processes, with gradients."""
     return GatherRows.apply(rows) if count_processes() > 1 else rows

@@ -64,6 +64,7 @@ class CodePrediction(nn.Module):
         if not 0.0 < mask_prob <= 1.0:
             raise ValueError(f"mask_prob must be above 0 and at most 1, got {mask_prob}. Published is 0.5.")
         self.mask_prob = mask_prob
+        self.arguments = {"mask_prob": mask_prob}
         self.encoder = encoder
         self.encoder.pretrain_mode = self.encoder.arguments["pretrain_mode"] = False
         self.tokenizer = tokenizer.requires_grad_(False).eval()

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from annotated_types import Ge, Gt
 from jaxtyping import Float
 from torch import Tensor
@@ -18,6 +17,7 @@ from eeglab_models.models.base import EEGModel
 from eeglab_models.signals.electrodes import electrode_name
 from eeglab_models.signals.preparation import prepare
 from eeglab_models.training.batches import TensorWindows
+from eeglab_models.training.processes import join_processes
 
 __all__ = ["Data"]
 
@@ -200,12 +200,14 @@ class Data:
 
         arguments = dict(self.recordings)
         source = arguments.pop("source")
-        with PartialState().main_process_first():
+        processes = join_processes()
+        if processes.is_main_process:
             try:
                 names = self.channels_for(model)
                 build_corpus(source, folder, model, length=self.seconds, ch_names=names, **arguments)
             except TypeError as error:
                 raise ValueError(f"'recordings' holds arguments of build_corpus: {error}.") from error
+        processes.wait_for_everyone()
         return Corpus(folder)
 
 

@@ -148,8 +148,12 @@ class SelfDistillation(nn.Module):
         koleo_weight: float = 0.0,
         channel_ids: ChannelIds | None = None,
     ) -> None:
+        arguments = {
+            name: value for name, value in locals().items() if name not in ("self", "encoder", "__class__")
+        }
         super().__init__()
-        check_arguments(locals())
+        check_arguments(arguments)
+        self.arguments = arguments
         self.n_views = {"global": n_global, "local": n_local, "masked": n_masked}
         self.global_share = (global_channels, global_time)
         self.local_share = (local_channels, local_time)

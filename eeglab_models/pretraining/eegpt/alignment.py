@@ -124,7 +124,11 @@ class MaskedAlignment(nn.Module):
         skip: bool = True,
         target: Literal["samples", "log-spectrum"] = "samples",
     ) -> None:
+        arguments = {
+            name: value for name, value in locals().items() if name not in ("self", "encoder", "__class__")
+        }
         super().__init__()
+        self.arguments = arguments
         check_encoder(encoder)
         n_chans = encoder.chans_id.numel()
         if n_visible_channels is None:
