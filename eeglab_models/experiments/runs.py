@@ -42,7 +42,7 @@ ROW, DONE, FAILED, NOTEBOOK = "result.json", "DONE", "FAILED.json", "run.ipynb"
 PLACES = ("output_folder", "checkpoint_folder")
 DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-LIBRARIES = ("eeglab_models", "torch", "mne", "moabb", "numpy", "scipy", "scikit-learn", "skorch")
+LIBRARIES = ("eeglab_models", "torch", "mne", "moabb", "numpy", "scipy", "scikit-learn")
 
 
 @dataclass(frozen=True)

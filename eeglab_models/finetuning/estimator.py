@@ -218,15 +218,15 @@ class FineTuner(ClassifierMixin, BaseEstimator):
         BlockingIOError
             If another process does the same training, with the same `checkpoint`.
         """
-        self.check_settings()
-        x = self.read_windows(X)  # (n_windows, n_chans, n_times)
+        check_settings(self)
+        x = read_windows(X, self.model, self.info)  # (n_windows, n_chans, n_times)
         y = X.labels if y is None and isinstance(X, Windows) else y
         check_labels(y, len(x))
         self.classes_, targets = np.unique(np.asarray(y), return_inverse=True)
         check_head(self.model, len(self.classes_))
         parts = self.hold_out(targets, groups)
-        device = self.training_device()
-        folder = self.checkpoint_folder(x, targets, parts, device)
+        device = choose_training_device(self.device, self.precision)
+        folder = checkpoint_folder(self, x, targets, parts, device)
         others = [] if device.type == "cpu" else [device.index or 0]
         with torch.random.fork_rng(others, enabled=device.type != "mps"):
             torch.manual_seed(self.seed)
@@ -234,7 +234,9 @@ class FineTuner(ClassifierMixin, BaseEstimator):
             learning, adapters = apply_regime(model, self.regime, self.n_layers, self.lora_rank)
             lr = LEARNING_RATES[self.regime] if self.lr is None else self.lr
             decay = self.layer_decay if self.regime == "full" else 1.0
-            criterion = nn.CrossEntropyLoss(self.class_weights(targets), label_smoothing=self.label_smoothing)
+            criterion = nn.CrossEntropyLoss(
+                weigh_classes(targets, self.class_weight), label_smoothing=self.label_smoothing
+            )
             module = LearningModel(model, learning, self.augment, target_rate(model), criterion)
             groups_of_weights = group_parameters(model, lr, self.weight_decay, decay)
             self.n_trainable_ = sum(value.numel() for group in groups_of_weights for value in group["params"])
@@ -272,7 +274,7 @@ class FineTuner(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self, "model_")
         device = next(self.model_.parameters()).device
-        batches = torch.from_numpy(self.read_windows(X)).split(self.batch_size)
+        batches = torch.from_numpy(read_windows(X, self.model, self.info)).split(self.batch_size)
         with torch.inference_mode():
             rows = [self.model_(batch.to(device)).softmax(dim=-1).cpu() for batch in batches]
         return torch.cat(rows).numpy()
@@ -300,41 +302,30 @@ class FineTuner(ClassifierMixin, BaseEstimator):
         best = self.predict_proba(X).argmax(axis=1)  # (n_windows,)
         return self.classes_[best]
 
-    def read_windows(
-        self, X: Windows | Float[np.ndarray, "n_windows n_chans n_times"]
-    ) -> Float[np.ndarray, "n_windows _ _"]:
-        """Get prepared windows as an array in the unit of the model's contract, or refuse them."""
-        model = self.model
-        if isinstance(X, Windows):
-            check_prepared(X, model)
-            return np.require(X.data, np.float32, ["C", "W"])
-        if self.info is not None:
-            windows = Windows(np.asarray(X, dtype=np.float32), self.info)
-            return np.require(prepare(windows, model).data, np.float32, ["C", "W"])
-        x = np.require(X, np.float32, ["C", "W"])
-        expected = (model.n_chans, model.n_times)
-        if x.ndim != 3 or x.shape[1:] != expected:
-            raise ValueError(
-                f"{type(model).__name__} expects prepared windows of shape (n_windows, {expected[0]}, "
-                f"{expected[1]}), got {x.shape}. Pass prepare(windows, model), or info= with an array in "
-                "microvolts."
-            )
-        if not np.isfinite(x).all():
-            raise ValueError(
-                "Windows must be finite, got NaN or infinity. Pass bad_windows='drop' to prepare."
-            )
-        amplitude = float(np.median(x.std(axis=-1))) / model.contract.scale
-        if amplitude > PLAUSIBLE[1]:
-            raise ValueError(
-                f"{type(model).__name__} expects {model.contract.unit}, got windows of {amplitude:.3g} µV if "
-                "that was their unit. Pass prepare(windows, model), or info= with an array in microvolts."
-            )
-        return x
-
     def hold_out(
         self, targets: Int[np.ndarray, " n_windows"], groups: Any
     ) -> tuple[Int[np.ndarray, " n_fit"], Int[np.ndarray, " n_valid"] | None]:
-        """Split the training windows into those that teach and those that find the best epoch, by numbers."""
+        """Split the training windows into those that teach and those that find the best epoch.
+
+        Parameters
+        ----------
+        targets : numpy.ndarray, shape (n_windows,)
+            Class of every window, from 0.
+        groups : sequence or None
+            What belongs together, one value for every window; None means that every window stands for itself.
+
+        Returns
+        -------
+        fit : numpy.ndarray, shape (n_fit,)
+            Numbers of the windows that teach.
+        valid : numpy.ndarray, shape (n_valid,), or None
+            Numbers of the windows that are held out; None if `validation` is None.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than two groups, or fewer than two windows of a class.
+        """
         rows = np.arange(len(targets))
         if self.validation is None:
             return rows, None
@@ -342,86 +333,118 @@ class FineTuner(ClassifierMixin, BaseEstimator):
             return tuple(
                 train_test_split(rows, test_size=self.validation, stratify=targets, random_state=self.seed)
             )
-        groups = np.asarray(groups)
-        n_most = min(len(np.unique(groups)), np.bincount(targets).min())
+        n_groups, n_rarest = len(np.unique(groups)), np.bincount(targets).min()
+        n_most = min(n_groups, n_rarest)
         if n_most < 2:
             raise ValueError(
-                "Holding out whole groups needs 2 groups and 2 windows of every class at least, got "
-                f"{len(np.unique(groups))} groups and {np.bincount(targets).min()} windows of the rarest "
-                "class. Pass more, or validation=None."
+                f"Holding out whole groups needs 2 groups and 2 windows of every class, got {n_groups} "
+                f"groups and {n_rarest} windows of the rarest class. Pass more, or validation=None."
             )
-        # Some of as many parts as the share asks for; there are no more parts than groups.
+        # As many of the parts as the share asks for; there are no more parts than groups.
         share = Fraction(self.validation).limit_denominator(n_most)
         share = min(max(share, Fraction(1, n_most)), Fraction(n_most - 1, n_most))
         splitter = StratifiedGroupKFold(share.denominator, shuffle=True, random_state=self.seed)
-        folds = [part for _, part in splitter.split(rows, targets, groups)]
+        folds = [part for _, part in splitter.split(rows, targets, np.asarray(groups))]
         valid = np.sort(np.concatenate(folds[: share.numerator]))
         return np.setdiff1d(rows, valid), valid
 
-    def class_weights(self, targets: Int[np.ndarray, " n_windows"]) -> torch.Tensor | None:
-        """Weigh the classes in the loss by the inverse of their frequency, if that was asked for."""
-        if self.class_weight is None:
-            return None
-        weights = compute_class_weight(self.class_weight, classes=np.unique(targets), y=targets)
-        return torch.from_numpy(weights).float()
 
-    def training_device(self) -> torch.device:
-        """Choose where to train."""
-        device = torch.device(choose_device(self.device))
-        if device.type == "cpu" and self.precision == "float16":
-            raise ValueError(
-                'precision="float16" needs a GPU, got the processor. Pass "bfloat16", or another device.'
-            )
-        return device
+def read_windows(
+    X: Windows | Float[np.ndarray, "n_windows n_chans n_times"], model: EEGModel, info: mne.Info | None
+) -> Float[np.ndarray, "n_windows _ _"]:
+    """Get prepared windows as an array in the unit of the model's contract, or refuse them."""
+    if isinstance(X, Windows):
+        check_prepared(X, model)
+        return np.require(X.data, np.float32, ["C", "W"])
+    if info is not None:
+        windows = Windows(np.asarray(X, dtype=np.float32), info)
+        return np.require(prepare(windows, model).data, np.float32, ["C", "W"])
+    x = np.require(X, np.float32, ["C", "W"])
+    expected = (model.n_chans, model.n_times)
+    if x.ndim != 3 or x.shape[1:] != expected:
+        raise ValueError(
+            f"{type(model).__name__} expects prepared windows of shape (n_windows, {expected[0]}, "
+            f"{expected[1]}), got {x.shape}. Pass prepare(windows, model), or info= with an array in "
+            "microvolts."
+        )
+    if not np.isfinite(x).all():
+        raise ValueError("Windows must be finite, got NaN or infinity. Pass bad_windows='drop' to prepare.")
+    amplitude = float(np.median(x.std(axis=-1))) / model.contract.scale
+    if amplitude > PLAUSIBLE[1]:
+        raise ValueError(
+            f"{type(model).__name__} expects {model.contract.unit}, got windows of {amplitude:.3g} µV if "
+            "that was their unit. Pass prepare(windows, model), or info= with an array in microvolts."
+        )
+    return x
 
-    def check_settings(self) -> None:
-        """Refuse settings that mean nothing."""
-        choices = {
-            "regime": REGIMES,
-            "schedule": ("cosine", "plateau", "constant"),
-            "monitor": ("loss", "accuracy"),
-            "precision": ("float32", "bfloat16", "float16"),
-            "class_weight": (None, "balanced"),
-        }
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(map(str, known))}, got {getattr(self, name)!r}."
-                )
-        for name in ("max_epochs", "batch_size", "lora_rank"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if self.validation is not None and not 0 < self.validation < 1:
-            raise ValueError(
-                f"validation must lie between 0 and 1, got {self.validation}. Pass None to hold out nothing."
-            )
-        if self.n_more_epochs and self.validation is None:
-            raise ValueError(
-                f"n_more_epochs={self.n_more_epochs} goes on from the best epoch, which needs windows that "
-                "are held out. Pass validation=0.2, or more max_epochs."
-            )
 
-    def checkpoint_folder(
-        self,
-        x: Float[np.ndarray, "n_windows n_chans n_times"],
-        targets: Int[np.ndarray, " n_windows"],
-        parts: tuple[Int[np.ndarray, " n_fit"], Int[np.ndarray, " n_valid"] | None],
-        device: torch.device,
-    ) -> Path | None:
-        """Name the folder of this very training: another model, setting or window gives another name."""
-        if self.checkpoint is None:
-            return None
-        without = ("model", "info", "checkpoint", "progress", "device", "augment")
-        settings = {name: value for name, value in self.get_params(deep=False).items() if name not in without}
-        settings["augment"] = [describe(change) for change in self.augment]
-        settings |= {"device": device.type, "torch": torch.__version__, "model": type(self.model).__name__}
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-        digest.update(repr(sorted(self.model.arguments.items())).encode())
-        for array in (x, targets, *(part for part in parts if part is not None)):
-            digest.update(f"{array.dtype}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array))
-        digest.update(hash_tensors(self.model.state_dict()).encode())
-        return Path(self.checkpoint) / digest.hexdigest()[:24]
+def weigh_classes(targets: Int[np.ndarray, " n_windows"], kind: str | None) -> torch.Tensor | None:
+    """Weigh the classes in the loss by the inverse of their frequency, if that was asked for."""
+    if kind is None:
+        return None
+    weights = compute_class_weight(kind, classes=np.unique(targets), y=targets)
+    return torch.from_numpy(weights).float()
+
+
+def choose_training_device(device: str, precision: str) -> torch.device:
+    """Choose where to train."""
+    chosen = torch.device(choose_device(device))
+    if chosen.type == "cpu" and precision == "float16":
+        raise ValueError(
+            'precision="float16" needs a GPU, got the processor. Pass "bfloat16", or another device.'
+        )
+    return chosen
+
+
+def check_settings(tuner: FineTuner) -> None:
+    """Refuse settings that mean nothing."""
+    choices = {
+        "regime": REGIMES,
+        "schedule": ("cosine", "plateau", "constant"),
+        "monitor": ("loss", "accuracy"),
+        "precision": ("float32", "bfloat16", "float16"),
+        "class_weight": (None, "balanced"),
+    }
+    for name, known in choices.items():
+        if getattr(tuner, name) not in known:
+            raise ValueError(
+                f"{name} must be one of {', '.join(map(str, known))}, got {getattr(tuner, name)!r}."
+            )
+    for name in ("max_epochs", "batch_size", "lora_rank"):
+        if getattr(tuner, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(tuner, name)}.")
+    if tuner.validation is not None and not 0 < tuner.validation < 1:
+        raise ValueError(
+            f"validation must lie between 0 and 1, got {tuner.validation}. Pass None to hold out nothing."
+        )
+    if tuner.n_more_epochs and tuner.validation is None:
+        raise ValueError(
+            f"n_more_epochs={tuner.n_more_epochs} goes on from the best epoch, which needs windows that "
+            "are held out. Pass validation=0.2, or more max_epochs."
+        )
+
+
+def checkpoint_folder(
+    tuner: FineTuner,
+    x: Float[np.ndarray, "n_windows n_chans n_times"],
+    targets: Int[np.ndarray, " n_windows"],
+    parts: tuple[Int[np.ndarray, " n_fit"], Int[np.ndarray, " n_valid"] | None],
+    device: torch.device,
+) -> Path | None:
+    """Name the folder of this very training: another model, setting or window gives another name."""
+    if tuner.checkpoint is None:
+        return None
+    without = ("model", "info", "checkpoint", "progress", "device", "augment")
+    settings = {name: value for name, value in tuner.get_params(deep=False).items() if name not in without}
+    settings["augment"] = [describe(change) for change in tuner.augment]
+    settings |= {"device": device.type, "torch": torch.__version__, "model": type(tuner.model).__name__}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    digest.update(repr(sorted(tuner.model.arguments.items())).encode())
+    for array in (x, targets, *(part for part in parts if part is not None)):
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array))
+    digest.update(hash_tensors(tuner.model.state_dict()).encode())
+    return Path(tuner.checkpoint) / digest.hexdigest()[:24]
 
 
 def check_labels(y: Any, n_windows: int) -> None:
