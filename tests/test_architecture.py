@@ -11,10 +11,10 @@ PACKAGE = Path(__file__).parents[1] / "eeglab_models"
 
 # A unit may import units of earlier lines, never of its own or a later one.
 LAYERS = [
-    {"configs", "files", "models.arguments", "models.fourier", "moved"},
+    {"configs", "files", "models.arguments", "models.channels", "models.fourier", "moved"},
     {"models.banded_attention", "models.dropout_attention", "models.global_convolution"},
     {
-        *("models.attention", "models.channels", "models.checkpoints", "models.contract"),
+        *("models.attention", "models.checkpoints", "models.contract"),
         *("models.filterbank", "models.layout", "models.patching", "models.regularization", "models.tokens"),
     },
     {"models.download", "models.report"},

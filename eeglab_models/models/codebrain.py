@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from eeglab_models.models.arguments import check_ranges
 from eeglab_models.models.attention import AttendNearby
 from eeglab_models.models.base import EEGModel
-from eeglab_models.models.channels import ChannelIds, read_channel_ids
-from eeglab_models.models.contract import CODEBRAIN_CONTRACT, TEMPLE_CHANNELS, Contract
+from eeglab_models.models.channels import TEMPLE_CHANNELS, ChannelIds, read_channel_ids
+from eeglab_models.models.contract import CODEBRAIN_CONTRACT, Contract
 from eeglab_models.models.fourier import at_least_single, fast_length
 from eeglab_models.models.global_convolution import GlobalConv, measure_filter_norms, pointwise, project
 from eeglab_models.models.layout import Layout

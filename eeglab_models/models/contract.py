@@ -7,33 +7,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-__all__ = [
-    "CODEBRAIN_CONTRACT",
-    "EEGDINO_CONTRACT",
-    "EEGPT_19_CHANNELS",
-    "EEGPT_CHANNELS",
-    "EEGPT_CONTRACT",
-    "FBLIGHTCONVNET_CONTRACT",
-    "TEMPLE_CHANNELS",
-    "Contract",
-]
+from eeglab_models.models.channels import EEGPT_CHANNELS, TEMPLE_CHANNELS
 
-TEMPLE_CHANNELS = (
-    *("Fp1", "Fp2", "F3", "F4", "C3", "C4", "P3", "P4", "O1", "O2"),
-    *("F7", "F8", "T7", "T8", "P7", "P8", "Fz", "Cz", "Pz"),
-)
-"""Order of the 19 channels of the Temple corpus in the preprocessing that CodeBrain and EEG-DINO follow."""
-EEGPT_CHANNELS = tuple(
-    """
-    FP1 FPZ FP2 AF7 AF3 AF4 AF8 F7 F5 F3 F1 FZ F2 F4 F6 F8
-    FT7 FC5 FC3 FC1 FCZ FC2 FC4 FC6 FT8 T7 C5 C3 C1 CZ C2 C4 C6 T8
-    TP7 CP5 CP3 CP1 CPZ CP2 CP4 CP6 TP8 P7 P5 P3 P1 PZ P2 P4 P6 P8
-    PO7 PO5 PO3 POZ PO4 PO6 PO8 O1 OZ O2
-    """.split()
-)
-"""Rows of EEGPT's published channel embedding: the order belongs to the weights."""
-EEGPT_19_CHANNELS = tuple("FP1 FP2 F7 F3 FZ F4 F8 T7 C3 CZ C4 T8 P7 P3 PZ P4 P8 O1 O2".split())
-"""What EEGPT projects recordings onto."""
+__all__ = ["Contract"]
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,13 @@ from torch import Tensor
 
 from eeglab_models.models.arguments import default_of, describe_argument, parameters_of
 from eeglab_models.models.base import EEGModel
+from eeglab_models.models.channels import EEGPT_TRAINED_CHANNELS
 from eeglab_models.models.codebrain import CodeBrain
-from eeglab_models.models.contract import EEGPT_CHANNELS
 from eeglab_models.models.download import PICKLES, read_weights
 from eeglab_models.models.eegdino import EEGDINO, EEGDINO_CONFIGS
 from eeglab_models.models.eegpt import EEGPT, PatchNormEmbed
 from eeglab_models.models.fblightconvnet import FBLightConvNet
+from eeglab_models.models.global_convolution import N_FILTERS
 from eeglab_models.models.hub import fill_model
 from eeglab_models.models.report import LoadReport, fingerprint, shorten
 
@@ -48,8 +49,6 @@ ENCODERS: dict[type[EEGModel], dict[str, str]] = {
     EEGDINO: {"student": "module.student.", "teacher": "module.teacher."},
     EEGPT: {"target_encoder": "target_encoder.", "encoder": "encoder."},
 }
-# Channels of EEGPT's embedding that were not part of the pre-training.
-UNTRAINED_CHANNELS = {"AF7", "AF8", "PO5", "PO6"}
 # Heads of EEGPT's published sizes, by the width of a token.
 EEGPT_HEADS = {64: 4, 128: 4, 256: 4, 512: 8}
 # The filter bank of LightConvNet: Hz, where the stop bands end, 2 Hz outside of 4-8, 8-12, ..., 36-40 Hz.
@@ -266,30 +265,30 @@ def save(model: EEGModel, folder: Path) -> None:
 def read_codebrain(state: State, given: Arguments) -> tuple[Arguments, Arguments]:
     """Tell what CodeBrain's tensors say of its arguments, and what is published of the others."""
     block = "residual_layer.residual_blocks.0."
-    n_maps, _, _, kernel_size = shape(state, "patch_embedding.proj_in.0.weight")
-    n_pieces = count(state, f"{block}sgconv.kernel_list.")
-    out_channels = shape(state, "norm.weight")[0]
-    published = {**window(CodeBrain), "n_chans": len(CodeBrain.contract.ch_names)}
+    n_maps, _, _, kernel_size = shape_of(state, "patch_embedding.proj_in.0.weight")
+    n_pieces = count_numbered(state, f"{block}sgconv.kernel_list.")
+    out_channels = shape_of(state, "norm.weight")[0]
+    published = {**published_window(CodeBrain), "n_chans": len(CodeBrain.contract.ch_names)}
     told = {
-        "patch_size": 2 * (shape(state, "patch_embedding.spectral_proj.0.weight")[1] - 1),
-        "res_channels": shape(state, "init_conv.0.conv.bias")[0],
-        "skip_channels": shape(state, "final_conv.0.conv.bias")[0],
+        "patch_size": 2 * (shape_of(state, "patch_embedding.spectral_proj.0.weight")[1] - 1),
+        "res_channels": shape_of(state, "init_conv.0.conv.bias")[0],
+        "skip_channels": shape_of(state, "final_conv.0.conv.bias")[0],
         "out_channels": out_channels,
-        "num_res_layers": count(state, "residual_layer.residual_blocks."),
-        "s4_bidirectional": shape(state, f"{block}sgconv.kernel_list.0")[0] == 8,
+        "num_res_layers": count_numbered(state, "residual_layer.residual_blocks."),
+        "s4_bidirectional": shape_of(state, f"{block}sgconv.kernel_list.0")[0] == 2 * N_FILTERS,
         "s4_layernorm": f"{block}sgconv.norm.weight" in state,
         # Any number of tokens that needs as many pieces makes the same filters.
         "s4_lmax": 570 if n_pieces == 10 else 2**n_pieces,
         "conv_out_chans": n_maps,
         "proj_kernel_size": kernel_size,
-        "proj_refine_kernel": shape(state, "patch_embedding.proj_in.3.weight")[-1],
-        "pos_kernel": shape(state, "patch_embedding.positional_encoding.0.weight")[2:],
+        "proj_refine_kernel": shape_of(state, "patch_embedding.proj_in.3.weight")[-1],
+        "pos_kernel": shape_of(state, "patch_embedding.positional_encoding.0.weight")[2:],
     }
     for argument, name in (("codebook_size_t", "lm_head_t"), ("codebook_size_f", "lm_head_f")):
         if f"{name}.weight" in state:
-            told[argument] = shape(state, f"{name}.weight")[0]
+            told[argument] = shape_of(state, f"{name}.weight")[0]
     if "final_layer.1.weight" in state:
-        hidden_dim, n_features = shape(state, "final_layer.1.weight")
+        hidden_dim, n_features = shape_of(state, "final_layer.1.weight")
         n_chans = given.get("n_chans", published["n_chans"])
         n_patches, rest = divmod(n_features, n_chans * out_channels)
         if rest:
@@ -299,29 +298,29 @@ def read_codebrain(state: State, given: Arguments) -> tuple[Arguments, Arguments
             )
         told["n_times"] = n_patches * told["patch_size"]
         told["mlp_hidden_multiplier"] = hidden_dim // out_channels
-        told["n_outputs"] = shape(state, "final_layer.7.weight")[0]
+        told["n_outputs"] = shape_of(state, "final_layer.7.weight")[0]
     return told, published
 
 
 def read_eegdino(state: State, given: Arguments) -> tuple[Arguments, Arguments]:
     """Tell what EEG-DINO's tensors say of its arguments, and what is published of the others."""
-    n_slots = shape(state, "patch_embedding.channel_embedding.weight")[1]
+    n_slots = shape_of(state, "patch_embedding.channel_embedding.weight")[1]
     convs = []
     while f"patch_embedding.proj_in.{3 * len(convs)}.weight" in state:
-        convs.append(shape(state, f"patch_embedding.proj_in.{3 * len(convs)}.weight"))
+        convs.append(shape_of(state, f"patch_embedding.proj_in.{3 * len(convs)}.weight"))
     told = {
-        "patch_size": 2 * (shape(state, "patch_embedding.spectral_proj.0.weight")[1] - 1),
-        "n_layer": count(state, "encoder_layers."),
-        "dim_feedforward": shape(state, "encoder_layers.0.mlp.fc1.weight")[0],
+        "patch_size": 2 * (shape_of(state, "patch_embedding.spectral_proj.0.weight")[1] - 1),
+        "n_layer": count_numbered(state, "encoder_layers."),
+        "dim_feedforward": shape_of(state, "encoder_layers.0.mlp.fc1.weight")[0],
         "n_channel_embeddings": n_slots,
-        "n_global_tokens": shape(state, "global_tokens")[1],
+        "n_global_tokens": shape_of(state, "global_tokens")[1],
         "n_chans": n_slots,
     }
     if "channels_kernel_stride_padding_norm" not in given:
         told["channels_kernel_stride_padding_norm"] = find_published_convs(convs)
     if "final_layer.classifier.6.weight" in state:
-        told["n_outputs"] = shape(state, "final_layer.classifier.6.weight")[0]
-    return told, window(EEGDINO)
+        told["n_outputs"] = shape_of(state, "final_layer.classifier.6.weight")[0]
+    return told, published_window(EEGDINO)
 
 
 def find_published_convs(convs: list[tuple[int, ...]]) -> Any:
@@ -339,31 +338,30 @@ def find_published_convs(convs: list[tuple[int, ...]]) -> Any:
 def read_eegpt(state: State, given: Arguments) -> tuple[Arguments, Arguments]:
     """Tell what EEGPT's tensors say of its arguments, and what is published of the others."""
     block = "target_encoder.blocks.0."
-    _, n_summary_tokens, embed_dim = shape(state, "target_encoder.summary_token")
-    patch_weight = shape(state, "target_encoder.patch_embed.proj.weight")
+    _, n_summary_tokens, embed_dim = shape_of(state, "target_encoder.summary_token")
+    patch_weight = shape_of(state, "target_encoder.patch_embed.proj.weight")
     patch_size = patch_weight[-1]
     told = {
         "patch_size": patch_size,
         "patch_module": None if len(patch_weight) == 4 else PatchNormEmbed,
         "embed_num": n_summary_tokens,
         "embed_dim": embed_dim,
-        "depth": count(state, "target_encoder.blocks."),
-        "mlp_ratio": shape(state, f"{block}mlp.fc1.weight")[0] / embed_dim,
+        "depth": count_numbered(state, "target_encoder.blocks."),
+        "mlp_ratio": shape_of(state, f"{block}mlp.fc1.weight")[0] / embed_dim,
         "qkv_bias": f"{block}attn.qkv.bias" in state,
     }
-    published = {**window(EEGPT), "patch_stride": patch_size}
+    published = {**published_window(EEGPT), "patch_stride": patch_size}
     if embed_dim in EEGPT_HEADS:
         published["num_heads"] = EEGPT_HEADS[embed_dim]
     for name, kind in (("parametrizations.weight.original", "conv1d_constraint"), ("weight", "linear")):
         if f"chan_proj.proj.{name}" in state:
             told["chan_proj_type"] = kind
-            told["n_chans"] = shape(state, f"chan_proj.proj.{name}")[1]
+            told["n_chans"] = shape_of(state, f"chan_proj.proj.{name}")[1]
     if not {"chan_proj_type", "n_chans", "chs_info"} & set(told | given):
-        trained = [name for name in EEGPT_CHANNELS if name not in UNTRAINED_CHANNELS]
         told["chan_proj_type"] = "none"
-        published["chs_info"] = [{"ch_name": name} for name in trained]
+        published["chs_info"] = [{"ch_name": name} for name in EEGPT_TRAINED_CHANNELS]
     if "final_layer.probe2.bias" in state:
-        n_outputs, n_features = shape(state, "final_layer.probe2.parametrizations.weight.original")
+        n_outputs, n_features = shape_of(state, "final_layer.probe2.parametrizations.weight.original")
         told["n_outputs"] = n_outputs
         stride = given.get("patch_stride", patch_size) or patch_size
         told["n_times"] = patch_size + (n_features // 16 - 1) * stride
@@ -372,14 +370,14 @@ def read_eegpt(state: State, given: Arguments) -> tuple[Arguments, Arguments]:
 
 def read_fblightconvnet(state: State, given: Arguments) -> tuple[Arguments, Arguments]:
     """Tell what LightConvNet's tensors say of its arguments, and what is published of the others."""
-    n_filters, n_bands, n_chans, _ = shape(state, "spatial_conv.0.weight")
-    heads, _, n_patches = shape(state, "attn_conv.weight")
+    n_filters, n_bands, n_chans, _ = shape_of(state, "spatial_conv.0.weight")
+    heads, _, n_patches = shape_of(state, "attn_conv.weight")
     told = {
         "n_filters_spat": n_filters,
         "n_chans": n_chans,
         "heads": heads,
         "bias": "attn_conv.bias" in state,
-        "n_outputs": shape(state, "final_layer.weight")[0],
+        "n_outputs": shape_of(state, "final_layer.weight")[0],
     }
     win_len = given.get("win_len", default_of(FBLightConvNet, "win_len"))
     published = {
@@ -405,18 +403,18 @@ READERS: dict[type[EEGModel], Callable[[State, Arguments], tuple[Arguments, Argu
 }
 
 
-def window(cls: type[EEGModel]) -> Arguments:
+def published_window(cls: type[EEGModel]) -> Arguments:
     """Get sampling rate and length of the windows that a model was published for."""
     return {"sfreq": cls.contract.sfreq, "n_times": round(cls.contract.window * cls.contract.sfreq)}
 
 
-def shape(state: State, name: str) -> tuple[int, ...]:
+def shape_of(state: State, name: str) -> tuple[int, ...]:
     """Get the shape of a tensor that the checkpoint must hold."""
     if name not in state:
         raise ValueError(f"The checkpoint holds no {name}; it holds {shorten(sorted(state))}.")
     return tuple(state[name].shape)
 
 
-def count(state: State, prefix: str) -> int:
+def count_numbered(state: State, prefix: str) -> int:
     """Count the numbered modules or tensors that follow a prefix."""
     return len({name.removeprefix(prefix).split(".")[0] for name in state if name.startswith(prefix)})

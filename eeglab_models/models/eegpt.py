@@ -31,13 +31,8 @@ from torch.utils.checkpoint import checkpoint
 from eeglab_models.models.arguments import LAYER_CLASSES, check_ranges
 from eeglab_models.models.attention import Attend
 from eeglab_models.models.base import EEGModel
-from eeglab_models.models.channels import ChannelIds
-from eeglab_models.models.contract import (
-    EEGPT_19_CHANNELS,
-    EEGPT_CHANNELS,
-    EEGPT_CONTRACT,
-    Contract,
-)
+from eeglab_models.models.channels import EEGPT_19_CHANNELS, EEGPT_CHANNELS, ChannelIds
+from eeglab_models.models.contract import EEGPT_CONTRACT, Contract
 from eeglab_models.models.layout import Layout, transformer_projections
 from eeglab_models.models.regularization import DropPath, limit_norm
 from eeglab_models.models.tokens import Tokens as TokenNames

@@ -14,7 +14,7 @@ from rich.progress import track
 
 from eeglab_models.files import UNFINISHED, locked
 from eeglab_models.models.base import EEGModel
-from eeglab_models.models.contract import EEGPT_CHANNELS, TEMPLE_CHANNELS
+from eeglab_models.models.channels import EEGPT_TRAINED_CHANNELS, TEMPLE_CHANNELS
 from eeglab_models.pretraining.corpus.reading import CorpusReport, report_of
 from eeglab_models.pretraining.corpus.shards import (
     ShardWriter,
@@ -24,7 +24,7 @@ from eeglab_models.pretraining.corpus.shards import (
     write_manifest,
 )
 from eeglab_models.pretraining.corpus.sources import Recording, find_recordings
-from eeglab_models.signals.electrodes import electrode_name
+from eeglab_models.signals.electrodes import spell_channel
 from eeglab_models.signals.preparation import prepare, target_rate
 from eeglab_models.signals.windows import Report, Stamp, Windows
 
@@ -49,7 +49,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "eegpt": MappingProxyType(
             {
                 "length": 4.0,
-                "ch_names": tuple(n for n in EEGPT_CHANNELS if n not in ("AF7", "AF8", "PO5", "PO6")),
+                "ch_names": EEGPT_TRAINED_CHANNELS,
                 "amplitude": None,
                 "skip_start": 0.0,
                 "skip_end": 0.0,
@@ -232,7 +232,7 @@ class Target:
         names = own if ch_names is None else ch_names
         if names is None:
             raise ValueError(f"{contract.model} leaves channels open. Name those of the corpus by ch_names=.")
-        return cls(model_class, tuple(electrode_name(name) or name for name in names), n_times, sfreq)
+        return cls(model_class, tuple(spell_channel(name) for name in names), n_times, sfreq)
 
     @property
     def stamp(self) -> Stamp:

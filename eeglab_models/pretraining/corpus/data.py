@@ -14,7 +14,7 @@ from torch import Tensor
 
 from eeglab_models.configs import check_arguments
 from eeglab_models.models.base import EEGModel
-from eeglab_models.signals.electrodes import electrode_name
+from eeglab_models.signals.electrodes import spell_channel
 from eeglab_models.signals.preparation import prepare
 from eeglab_models.training.batches import TensorWindows
 from eeglab_models.training.processes import join_processes
@@ -85,7 +85,7 @@ class Data:
         if names is None and self.simulated is not None:
             names = self.simulation.ch_names
         names = names or model.contract.ch_names
-        return tuple(electrode_name(name) or name for name in names)
+        return tuple(spell_channel(name) for name in names)
 
     def n_times_for(self, model: type[EEGModel]) -> int:
         """Count the samples of a window.
