@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from experiment_stubs import write_grid, write_notebook
 
-from eeglab_models.experiments import grid
+from eeglab_models.experiments import grid, runs
 from eeglab_models.experiments.grid import notebook_parameters, read_grid
 from eeglab_models.features import baselines
 
@@ -86,6 +86,7 @@ def test_subjects_are_written_out_for_the_data_set(settings):
         ("grid: {number: [1]}\nexclude: [{number: 1}]", "leaves no run"),
         ("grid: {output_folder: [x]}", "output_folder is set by the sweep"),
         ("grid: {number: [1], number: [2]}", "'number' is there twice"),
+        ("fixed: {problem: !!pairs [a: b]}", "pairs' is not allowed"),
         ("grid: {number: [1}", "line 2, column"),
         ("grid: !!python/object/apply:os.system ['exit']", "line 2"),
     ],
@@ -163,3 +164,17 @@ def test_the_baselines_of_grids_are_those_that_there_are():
 )
 def test_the_ready_sweeps_are_right(name, n_runs):
     assert len(read_grid(NOTEBOOKS / "sweeps" / f"{name}.yaml").runs) == n_runs
+
+
+def test_papermill_is_given_plain_values_only(tmp_path, monkeypatch):
+    class Code(str):
+        def __repr__(self):
+            return "print('executed')"
+
+    given = {}
+    monkeypatch.setattr("papermill.execute_notebook", lambda *paths, **_: given.update(paths[2]))
+    run = runs.Run(write_notebook(tmp_path), {"options": {"pairs": (Code("a"), 1)}}, "version")
+    runs.execute(run, tmp_path / "out", runs.Limits())
+
+    assert given["options"] == {"pairs": ["a", 1]}
+    assert type(given["options"]["pairs"][0]) is str

@@ -28,9 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from filelock import FileLock, Timeout
 
-from eeglab_models.files import write_json
+from eeglab_models.files import locked, write_json
 
 __all__ = ["write_row"]
 
@@ -183,10 +182,9 @@ def execute(run: Run, folder: Path, limits: Limits) -> Outcome:
     """
     home = run.home(folder)
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        with FileLock(home / "lock", timeout=0):
+        with locked(home, "execute the run"):
             return Outcome(run.id, "there") if is_done(home) else attempt(run, home, limits)
-    except Timeout:
+    except BlockingIOError:
         return Outcome(run.id, "locked")
     except OSError as error:
         status = "disk full" if error.errno in DISK_FULL else "failed"
@@ -228,6 +226,8 @@ def call_papermill(run: Run, work: Path, home: Path, limits: Limits) -> tuple[st
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(limits.n_threads)))
     places = {"output_folder": work, "checkpoint_folder": home / "checkpoints"}
     parameters = run.parameters | {name: str(places[name]) for name in run.places}
+    # Papermill writes values into code: what has been through JSON can be nothing but a value there.
+    parameters = json.loads(json.dumps(parameters))
     fork_kernels(limits.warm and sys.platform == "linux")
     with Watch(limits, work) as watch:
         try:

@@ -9,7 +9,6 @@ Shapes use these names throughout:
     n_features  numbers that describe a token, or, at the end, a window
 """
 
-import difflib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -23,6 +22,7 @@ from jaxtyping import Float
 from rich.progress import track
 from torch import Tensor, nn
 
+from eeglab_models.configs import nearest
 from eeglab_models.features.cache import (
     describe_data,
     describe_model,
@@ -311,8 +311,8 @@ def find_layer(model: EEGModel, layer: Layer) -> nn.Module:
     modules = dict(model.named_modules())
     if isinstance(layer, str):
         if layer not in modules:
-            near = difflib.get_close_matches(layer, [*modules, "encoder"], n=3, cutoff=0.0)
-            raise ValueError(f"{name} has no layer {layer!r}. Did you mean {', '.join(map(repr, near))}?")
+            near = nearest(layer, [*modules, "encoder"])
+            raise ValueError(f"{name} has no layer {layer!r}. Did you mean {near!r}?")
         return modules[layer]
     blocks = model.find_blocks()
     if not -len(blocks) <= layer < len(blocks):

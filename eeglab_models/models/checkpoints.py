@@ -1,8 +1,9 @@
 """Checkpoints of our own, which need no network."""
 
-import difflib
 import os
 from pathlib import Path
+
+from eeglab_models.configs import nearest
 
 __all__ = ["find_checkpoint", "shipped_checkpoint"]
 
@@ -53,8 +54,8 @@ def shipped_checkpoint(name: str) -> Path:
     data = Path(os.environ.get(VARIABLE) or Path(__file__).parents[2] / "data")
     known = sorted(path.parent.name for path in data.glob("checkpoints/*/config.json"))
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        there = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known) or 'none'}."
+        near = nearest(name, known, cutoff=0.6)
+        there = f"Did you mean {near!r}?" if near else f"There are: {', '.join(known) or 'none'}."
         raise FileNotFoundError(
             f"{data / 'checkpoints'} holds no checkpoint {name!r}. {there} A clone of the repository has "
             f"them; elsewhere set {VARIABLE} to its data folder."

@@ -1,6 +1,5 @@
 """From recordings to windows: moabb data sets and results, mne objects, arrays."""
 
-import difflib
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Shaped
 
+from eeglab_models.configs import nearest
 from eeglab_models.signals.electrodes import is_eeg
 from eeglab_models.signals.windows import Report, Windows
 
@@ -135,8 +135,7 @@ def find_dataset(name: str) -> "BaseDataset":
 
     known = {dataset.__name__: dataset for dataset in [*dataset_list, SimulatedMotorImagery]}
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-        raise ValueError(f"There is no data set named {name!r}. Did you mean {near!r}?")
+        raise ValueError(f"There is no data set named {name!r}. Did you mean {nearest(name, known)!r}?")
     return known[name]()
 
 

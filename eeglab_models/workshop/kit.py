@@ -19,7 +19,7 @@ from pathlib import Path
 
 import mne
 
-from eeglab_models.files import write_json
+from eeglab_models.files import replacing, write_json
 from eeglab_models.models.download import CONFIG_FILE, WEIGHTS_FILE, fetch
 from eeglab_models.signals.recordings import find_dataset
 from eeglab_models.workshop import install
@@ -119,14 +119,16 @@ def write_activate(folder: Path) -> None:
         *(f'export {name}="{value.format(kit="$kit")}"' for name, value in SETTINGS.items()),
         "unset kit",
     ]
-    (folder / "activate.sh").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    with replacing(folder / "activate.sh") as script:
+        script.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
     lines = [
         "@echo off",
         "rem Use this folder without a network: call activate.bat",
         # %~dp0 is the folder of the script, and ends in a backslash.
         *(f'set "{name}={value.format(kit="%~dp0.")}"' for name, value in SETTINGS.items()),
     ]
-    (folder / "activate.bat").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\r\n")
+    with replacing(folder / "activate.bat") as script:
+        script.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\r\n")
 
 
 @contextmanager
@@ -260,15 +262,16 @@ def git(*arguments: str | Path) -> str:
 
 def archive_repository(folder: Path, commit: str) -> tuple[str, list[Path]]:
     """Pack all files of a commit."""
-    part = folder / f".{REPOSITORY}"
-    git("archive", "--format=zip", "--output", part, commit)
-    return commit, [part.replace(folder / REPOSITORY)]
+    with replacing(folder / REPOSITORY) as archive:
+        git("archive", "--format=zip", "--output", archive, commit)
+    return commit, [folder / REPOSITORY]
 
 
 def copy_installer(folder: Path, installer: Path) -> tuple[str, list[Path]]:
     """Copy what sets a laptop up."""
-    copy = Path(shutil.copyfile(installer, folder / installer.name))
-    return describe(copy)["sha256"], [copy]
+    with replacing(folder / installer.name) as copy:
+        shutil.copyfile(installer, copy)
+    return describe(folder / installer.name)["sha256"], [folder / installer.name]
 
 
 def fetch_platform(
