@@ -18,7 +18,8 @@ import xarray as xr
 from jaxtyping import Float, Shaped
 from matplotlib.figure import Figure
 
-from eeglab_models.plotting.style import color_of
+from eeglab_models.plotting.maps import draw_head, open_heads
+from eeglab_models.plotting.style import color_of, open_panels
 
 __all__ = [
     "plot_grids",
@@ -74,33 +75,13 @@ def plot_topographies(
     figure : matplotlib.figure.Figure
         One map per entry.
     """
-    n_rows = -(-len(values) // n_columns)
-    figure, axes = plt.subplots(
-        n_rows,
-        n_columns,
-        figsize=(1.2 + 2.0 * n_columns, 0.5 + 2.2 * n_rows),
-        squeeze=False,
-        layout="constrained",
-    )
+    figure, heads = open_heads(len(values), n_columns, (1.2 + 2.0 * n_columns, 2.2, 0.5))
     limit = max(float(np.abs(numbers).max()) for numbers in values.values())
     mask = np.array([name == marked for name in info["ch_names"]])
     cross = {"marker": "x", "markersize": 6, "markeredgecolor": "black", "markeredgewidth": 2}
-    for ax in axes.flat[len(values) :]:
-        ax.remove()
-    for ax, (name, numbers) in zip(axes.flat, values.items(), strict=False):
-        image, _ = mne.viz.plot_topomap(
-            numbers,
-            info,
-            axes=ax,
-            show=False,
-            cmap="RdBu_r" if signed else "Reds",
-            vlim=(-limit if signed else 0, limit),
-            extrapolate="local",
-            contours=0,
-            mask=mask,
-            mask_params=cross,
-        )
-        ax.set_title(name, fontsize=9)
+    style = {"cmap": "RdBu_r" if signed else "Reds", "vlim": (-limit if signed else 0, limit)}
+    for ax, (name, numbers) in zip(heads, values.items(), strict=True):
+        image = draw_head(ax, name, numbers, info, mask=mask, mask_params=cross, **style)
     figure.colorbar(image, ax=figure.axes, label=label, shrink=0.8)
     figure.suptitle(title)
     return figure
@@ -131,14 +112,7 @@ def plot_tones(
     figure : matplotlib.figure.Figure
         One panel per model on a logarithmic scale; the first part in its colour, the others in grey.
     """
-    figure, axes = plt.subplots(
-        1,
-        len(responses),
-        figsize=(1 + 2.2 * len(responses), 3.4),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    figure, axes = open_panels(1, len(responses), (1 + 2.2 * len(responses), 3.4), sharey=True)
     for ax, (name, parts) in zip(axes[0], responses.items(), strict=True):
         shades = [color_of(name), "black", "0.45", "0.7"]
         for (part, response), color, style in zip(
@@ -186,14 +160,7 @@ def plot_grids(
     figure : matplotlib.figure.Figure
         One panel per entry, over time in seconds; dark is large.
     """
-    figure, axes = plt.subplots(
-        1,
-        len(grids),
-        figsize=(1.2 + 1.75 * len(grids), 1.3 + 0.125 * len(rows)),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    figure, axes = open_panels(1, len(grids), (1.2 + 1.75 * len(grids), 1.3 + 0.125 * len(rows)), sharey=True)
     largest = [float(grid.max()) for grid in grids.values()]
     for ax, (name, grid), own in zip(axes[0], grids.items(), largest, strict=True):
         edges = np.arange(grid.shape[1] + 1) * seconds
@@ -245,13 +212,7 @@ def plot_projections(
             raise ValueError(
                 f"There are colours for {len(GROUPS)} groups, got {len(own)} of {name}. Draw some of them."
             )
-    figure, axes = plt.subplots(
-        len(points),
-        len(groups),
-        figsize=(0.6 + 2.6 * len(groups), 0.9 + 2.2 * len(points)),
-        squeeze=False,
-        layout="constrained",
-    )
+    figure, axes = open_panels(len(points), len(groups), (0.6 + 2.6 * len(groups), 0.9 + 2.2 * len(points)))
     for row, (projection, places) in zip(axes, points.items(), strict=True):
         for ax, (name, own) in zip(row, groups.items(), strict=True):
             for member, (color, marker) in zip(members[name], GROUPS, strict=False):
@@ -336,9 +297,7 @@ def plot_similarities(matrices: Mapping[str, xr.DataArray], label: str, title: s
     width = 0.42 * sum(columns for _, columns in sizes) + len(sizes) * (0.3 + 0.06 * longest) + 1
     height = 0.36 * max(rows for rows, _ in sizes) + 1.0 + 0.06 * longest
     ratios = [columns for _, columns in sizes]
-    figure, axes = plt.subplots(
-        1, len(matrices), figsize=(width, height), squeeze=False, layout="constrained", width_ratios=ratios
-    )
+    figure, axes = open_panels(1, len(matrices), (width, height), width_ratios=ratios)
     for ax, (name, matrix) in zip(axes[0], matrices.items(), strict=True):
         down, across = matrix.dims
         table = pd.DataFrame(matrix.values, matrix[down].values, matrix[across].values)

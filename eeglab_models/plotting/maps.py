@@ -1,8 +1,8 @@
 """Figures of maps: whom tokens look at, what counts where and when, and how well maps fit a truth."""
 
 from collections.abc import Mapping
+from typing import Any
 
-import matplotlib.pyplot as plt
 import mne
 import numpy as np
 import pandas as pd
@@ -12,8 +12,9 @@ from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
-from eeglab_models.plotting.style import color_of
+from eeglab_models.plotting.style import color_of, open_panels
 from eeglab_models.signals.electrodes import electrode_name, montage
 
 __all__ = ["plot_attention", "plot_channels_by_time", "plot_head_maps", "plot_truth_scores"]
@@ -54,13 +55,7 @@ def plot_attention(
     panels = as_panels(attention, "query", "key")
     norm, extend = choose_shades(panels, center)
     n_rows = min(max(panel.sizes["query"] for panel in panels.values()), 30)
-    figure, axes = plt.subplots(
-        1,
-        len(panels),
-        figsize=(4.2 * len(panels) + 0.8, 0.12 * n_rows + 1.6),
-        squeeze=False,
-        layout="constrained",
-    )
+    figure, axes = open_panels(1, len(panels), (4.2 * len(panels) + 0.8, 0.12 * n_rows + 1.6))
     for ax, (name, panel) in zip(axes[0], panels.items(), strict=True):
         image = ax.imshow(panel, aspect="auto", cmap=colors_for(center), norm=norm, interpolation="nearest")
         for axis, tokens in ((ax.xaxis, "key"), (ax.yaxis, "query")):
@@ -109,13 +104,8 @@ def plot_channels_by_time(
     panels = as_panels(maps, "channel", "time")
     norm, extend = choose_shades(panels, center)
     channels = next(iter(panels.values()))["channel"].values
-    figure, axes = plt.subplots(
-        1,
-        len(panels),
-        figsize=(2.6 * len(panels) + 1.6, 0.13 * len(channels) + 1.5),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
+    figure, axes = open_panels(
+        1, len(panels), (2.6 * len(panels) + 1.6, 0.13 * len(channels) + 1.5), sharey=True
     )
     rows = np.arange(len(channels) + 1) - 0.5
     for ax, (name, panel) in zip(axes[0], panels.items(), strict=True):
@@ -164,31 +154,32 @@ def plot_head_maps(
     panels = as_panels(maps, "channel")
     norm, extend = choose_shades(panels, center)
     n_columns = min(n_columns, len(panels))
-    n_rows = -(-len(panels) // n_columns)
-    figure, axes = plt.subplots(
-        n_rows,
-        n_columns,
-        figsize=(1.8 * n_columns + 1.2, 2.2 * n_rows + 0.4),
-        squeeze=False,
-        layout="constrained",
-    )
-    for ax in axes.flat[len(panels) :]:
-        ax.axis("off")
-    for ax, (name, panel) in zip(axes.flat, panels.items(), strict=False):
-        image, _ = mne.viz.plot_topomap(
-            panel.values,
-            place_electrodes(panel["channel"].values.tolist()),
-            axes=ax,
-            show=False,
-            cmap=colors_for(center),
-            cnorm=norm,
-            contours=0,
-            extrapolate="local",
-        )
-        ax.set_title(name, fontsize=9)
-    figure.colorbar(image, ax=axes, label=label, shrink=0.8, extend=extend)
+    figure, heads = open_heads(len(panels), n_columns, (1.8 * n_columns + 1.2, 2.2, 0.4))
+    for ax, (name, panel) in zip(heads, panels.items(), strict=True):
+        info = place_electrodes(panel["channel"].values.tolist())
+        image = draw_head(ax, name, panel.values, info, cmap=colors_for(center), cnorm=norm)
+    figure.colorbar(image, ax=figure.axes, label=label, shrink=0.8, extend=extend)
     figure.suptitle(title)
     return figure
+
+
+def open_heads(n_heads: int, n_columns: int, size: tuple[float, float, float]) -> tuple[Figure, list[Axes]]:
+    """Open a figure of heads; its size is a width, the height of a row and what is above them, in inches."""
+    n_rows = -(-n_heads // n_columns)
+    width, row, above = size
+    figure, axes = open_panels(n_rows, n_columns, (width, above + row * n_rows))
+    for ax in axes.flat[n_heads:]:
+        ax.remove()
+    return figure, list(axes.flat[:n_heads])
+
+
+def draw_head(
+    ax: Axes, name: str, values: Float[np.ndarray, " n_chans"], info: mne.Info, **style: Any
+) -> AxesImage:
+    """Draw one map of the head."""
+    ax.set_title(name, fontsize=9)
+    whole = {"show": False, "extrapolate": "local", "contours": 0}
+    return mne.viz.plot_topomap(values, info, axes=ax, **whole, **style)[0]
 
 
 def plot_truth_scores(table: pd.DataFrame, title: str) -> Figure:
@@ -209,13 +200,8 @@ def plot_truth_scores(table: pd.DataFrame, title: str) -> Figure:
     """
     measures, kinds = table["measure"].unique(), list(table["weights"].unique())
     rows = list(table[["model", "method"]].drop_duplicates().itertuples(index=False, name=None))[::-1]
-    figure, axes = plt.subplots(
-        1,
-        len(measures),
-        figsize=(2.2 + 2.3 * len(measures), 0.42 * len(rows) + 1.5),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
+    figure, axes = open_panels(
+        1, len(measures), (2.2 + 2.3 * len(measures), 0.42 * len(rows) + 1.5), sharey=True
     )
     for ax, measure in zip(axes[0], measures, strict=True):
         own = table[table["measure"] == measure]

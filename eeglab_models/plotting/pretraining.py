@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from eeglab_models.plotting.style import BASELINE_COLOR, color_of
+from eeglab_models.plotting.style import BASELINE_COLOR, color_of, open_panels
 
 __all__ = ["plot_codes", "plot_courses", "plot_gains", "plot_masks", "plot_neighbours"]
 
@@ -71,14 +71,12 @@ def plot_masks(
         )
     n_columns = min(n_columns, len(masks))
     n_rows = -(-len(masks) // n_columns)
-    figure, axes = plt.subplots(
+    figure, axes = open_panels(
         n_rows,
         n_columns,
-        figsize=(1 + max(1.3, 3.2 - 0.4 * n_columns) * n_columns, 1 + 2.4 * n_rows),
+        (1 + max(1.3, 3.2 - 0.4 * n_columns) * n_columns, 1 + 2.4 * n_rows),
         sharex=True,
         sharey=True,
-        squeeze=False,
-        layout="constrained",
     )
     for ax in axes.flat[len(masks) :]:
         ax.remove()
@@ -138,14 +136,7 @@ def plot_courses(
     figure : matplotlib.figure.Figure
         One panel per training, with the same numbers upwards.
     """
-    figure, axes = plt.subplots(
-        1,
-        len(courses),
-        figsize=(0.9 + 2.5 * len(courses), 3.5),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    figure, axes = open_panels(1, len(courses), (0.9 + 2.5 * len(courses), 3.5), sharey=True)
     for ax, (name, table) in zip(axes[0], courses.items(), strict=True):
         if level is not None:
             ax.axhline(level, color="0.6", linewidth=3, alpha=0.5, label=level_name)
@@ -223,14 +214,8 @@ def plot_neighbours(
         One row per kind of features; the stretch comes first, in black.
     """
     n_columns = 1 + max(map(len, found.values()))
-    figure, axes = plt.subplots(
-        len(found),
-        n_columns,
-        figsize=(0.8 + 1.9 * n_columns, 0.7 + 1.25 * len(found)),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
+    figure, axes = open_panels(
+        len(found), n_columns, (0.8 + 1.9 * n_columns, 0.7 + 1.25 * len(found)), sharex=True, sharey=True
     )
     seconds = np.arange(len(query)) / sfreq
     for row, (name, neighbours) in zip(axes, found.items(), strict=True):
@@ -267,13 +252,8 @@ def plot_gains(table: pd.DataFrame, chance: Mapping[str, float], title: str) -> 
     """
     seeds = table.groupby(["task", "name", "kind", "seed"])["accuracy"].mean()
     names = list(dict.fromkeys(table["name"]))[::-1]
-    figure, axes = plt.subplots(
-        1,
-        len(chance),
-        figsize=(1.3 + 2.0 * len(chance), 1.2 + 0.55 * len(names)),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
+    figure, axes = open_panels(
+        1, len(chance), (1.3 + 2.0 * len(chance), 1.2 + 0.55 * len(names)), sharey=True
     )
     for ax, (task, level) in zip(axes[0], chance.items(), strict=True):
         ax.axvline(level, color="0.6", linestyle=":", linewidth=1)

@@ -6,6 +6,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from eeglab_models.plotting.style import open_panels
 from eeglab_models.signals.windows import Windows
 
 __all__ = ["plot_band_power", "plot_spectrum", "plot_window"]
@@ -61,9 +62,7 @@ def plot_spectrum(windows: Windows, ch_names: list[str], fmax: float = 45.0) -> 
         Power in µV²/Hz on a logarithmic scale over frequency in Hz.
     """
     power, frequencies = band_spectra(windows, 1.0, fmax)
-    figure, axes = plt.subplots(
-        1, len(ch_names), figsize=(3.2 * len(ch_names), 3), sharey=True, layout="constrained", squeeze=False
-    )
+    figure, axes = open_panels(1, len(ch_names), (3.2 * len(ch_names), 3), sharey=True)
     for ax, name in zip(axes[0], ch_names, strict=True):
         for label in np.unique(windows.labels):
             mean = power[windows.labels == label, windows.ch_names.index(name)].mean(axis=0)

@@ -8,7 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from eeglab_models.plotting.style import color_of, size_for
+from eeglab_models.plotting.style import color_of, open_panels, size_for
 
 __all__ = [
     "plot_calibration",
@@ -145,13 +145,8 @@ def plot_run_scores(folds: pd.DataFrame) -> Figure:
     panels = list(folds.groupby(["dataset", "evaluation"]))
     n_rows = folds["pipeline"].nunique()
     order = folds.groupby("pipeline")["score"].mean().sort_values().index
-    figure, axes = plt.subplots(
-        1,
-        len(panels),
-        figsize=(0.085 * max(map(len, order)) + 3.4 * len(panels), 0.4 * n_rows + 1.4),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
+    figure, axes = open_panels(
+        1, len(panels), (0.085 * max(map(len, order)) + 3.4 * len(panels), 0.4 * n_rows + 1.4), sharey=True
     )
     for ax, (names, own) in zip(axes[0], panels, strict=True):
         subjects = own.groupby(["pipeline", "subject"])["score"].mean()
@@ -249,9 +244,7 @@ def plot_calibration(bins: Mapping[str, pd.DataFrame]) -> Figure:
     figure : matplotlib.figure.Figure
         One panel per classifier; on the diagonal a classifier is as often right as it says.
     """
-    figure, axes = plt.subplots(
-        1, len(bins), figsize=(0.6 + 2.9 * len(bins), 3.4), sharey=True, squeeze=False, layout="constrained"
-    )
+    figure, axes = open_panels(1, len(bins), (0.6 + 2.9 * len(bins), 3.4), sharey=True)
     for ax, (name, rows) in zip(axes[0], bins.items(), strict=True):
         ax.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1)
         ax.vlines(rows["confidence"], rows["low"], rows["high"], colors="black", linewidth=2)

@@ -1,4 +1,10 @@
-"""One colour per model, wherever it appears."""
+"""One colour per model, wherever it appears, and one form of figures with several panels."""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
 
 MODEL_COLORS = {
     "CodeBrain": "#0072B2",
@@ -8,6 +14,13 @@ MODEL_COLORS = {
 }
 """Colour of every model wherever it appears, safe for colour-blind eyes; baselines are grey."""
 BASELINE_COLOR = "#6E6E6E"
+
+
+def open_panels(
+    n_rows: int, n_columns: int, size: tuple[float, float], **options: Any
+) -> tuple[Figure, np.ndarray]:
+    """Open a figure of a size in inches, with its axes by row and column."""
+    return plt.subplots(n_rows, n_columns, figsize=size, squeeze=False, layout="constrained", **options)
 
 
 def size_for(labels: list[str]) -> tuple[float, float]:

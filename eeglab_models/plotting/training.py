@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from eeglab_models.plotting.style import BASELINE_COLOR
+from eeglab_models.plotting.style import BASELINE_COLOR, open_panels
 
 __all__ = ["plot_history"]
 
@@ -29,9 +28,7 @@ def plot_history(histories: Mapping[str, pd.DataFrame], monitor: str = "loss") -
         on all windows.
     """
     n_panels = len(histories)
-    figure, axes = plt.subplots(
-        1, n_panels, figsize=(0.6 + 2.9 * n_panels, 3), sharey=True, squeeze=False, layout="constrained"
-    )
+    figure, axes = open_panels(1, n_panels, (0.6 + 2.9 * n_panels, 3), sharey=True)
     for ax, (name, rows) in zip(axes[0], histories.items(), strict=True):
         ax.plot(rows["epoch"], rows["train_loss"], color="black", label="learned from")
         if rows["valid_loss"].notna().any():
