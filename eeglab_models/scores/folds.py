@@ -109,21 +109,18 @@ def score_pipelines(
     Parameters
     ----------
     pipelines : dict of (estimator, array)
-        By name, an estimator and what it reads, one entry per trial: arrays, features, epochs or windows.
+        As in `score_folds`.
     labels : numpy.ndarray, shape (n_trials,)
         True classes.
     cv : sklearn cross-validator
-        How to split; the same splits for all.
-    subjects : numpy.ndarray, shape (n_trials,), or None
-        Subject of every trial: each is cross-validated alone.
-    groups : numpy.ndarray, shape (n_trials,), or None
-        What `cv` must not tear apart, as in `score_folds`.
+        How to split.
+    subjects, groups : numpy.ndarray, shape (n_trials,), or None
+        As in `score_folds`.
 
     Returns
     -------
     scores : pandas.DataFrame
-        One row per pipeline: accuracy over all held-out trials, the bounds of its 95 % confidence interval
-        (Wilson; trials are taken as independent), and the number of trials.
+        As `summarise` returns it: accuracy over all held-out trials, Wilson's interval, number of trials.
     """
     return summarise(score_folds(pipelines, labels, cv, subjects, groups=groups))
 
