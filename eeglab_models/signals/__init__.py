@@ -1,1 +1,6 @@
-"""EEG on its way to a model: recordings, simulated recordings, and what each model expects."""
+"""EEG on its way to a model: recordings, simulated recordings, and what is done to them.
+
+`recordings` makes windows of any source, `preparation` brings them to a model, `windows` is what both speak
+of; `simulation` is a data set of its own. Import `load_windows`, `prepare` and `Windows` from the package.
+This room imports `models` and nothing above it.
+"""
