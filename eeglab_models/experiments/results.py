@@ -396,6 +396,7 @@ def draw(table: pd.DataFrame, summary: pd.DataFrame, comparisons: pd.DataFrame, 
     paths = []
     for name, figure in figures.items():
         paths.append(folder / f"{name}.png")
-        figure.savefig(paths[-1], dpi=150)
+        with replacing(paths[-1]) as unfinished:
+            figure.savefig(unfinished, format="png", dpi=150)
         plt.close(figure)
     return paths
