@@ -16,6 +16,7 @@ import torch
 from pretraining_stubs import BUILDERS, TinyObjective, tiny_objective, tiny_windows
 from safetensors.torch import load_file
 
+from eeglab_models.files import locked
 from eeglab_models.models.eegdino import EEGDINO
 from eeglab_models.pretraining.objective import Objective
 from eeglab_models.training.batches import batch_numbers
@@ -153,6 +154,31 @@ def test_a_checkpoint_that_was_not_finished_is_ignored(train, tmp_path):
     assert not unfinished.exists()
 
 
+def test_a_damaged_checkpoint_is_skipped_and_told(train, tmp_path):
+    expected = train("whole", checkpoint_every=3)
+    with pytest.raises(KeyboardInterrupt):
+        train("stopped", on_step=stop_after(8), checkpoint_every=3)
+    latest = max((tmp_path / "stopped" / "checkpoints").iterdir())
+    (latest / "state.safetensors").write_bytes(b"half")
+    with pytest.warns(UserWarning, match="step-000000006 is damaged"):
+        resumed = train("stopped", checkpoint_every=3)
+
+    assert_same(resumed, expected)
+
+
+def test_a_loss_that_is_not_finite_is_found_when_numbers_are_read(train, tmp_path):
+    with pytest.raises(ValueError, match="loss of step 7 is nan"):
+        train(objective=tiny_objective(bad_step=7), log_every=5)
+    (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
+
+    assert checkpoint.name == "step-000000005"
+
+
+def test_a_folder_has_one_writer(train, tmp_path):
+    with locked(tmp_path / "run", "train"), pytest.raises(BlockingIOError, match="holds .* to train"):
+        train()
+
+
 def test_a_line_that_was_cut_off_is_dropped(train, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(on_step=stop_after(5))
@@ -170,6 +196,8 @@ def test_a_line_that_was_cut_off_is_dropped(train, tmp_path):
         ({"n_steps": 20}, "n_steps=12, got n_steps=20"),
         ({"data": tiny_windows(39)}, "n_windows=40, got n_windows=39"),
         ({"data": tiny_windows(seed=6)}, "with windows="),
+        ({"data": torch.cat([tiny_windows()[:1], tiny_windows(39, seed=6)])}, "with windows="),
+        ({"objective": TinyObjective(still=True)}, "with objective still=False, got objective still=True"),
     ],
 )
 def test_other_settings_are_refused(train, changes, message):
