@@ -1,5 +1,8 @@
 """A configuration in YAML trains what it says, from the command line too, or is refused in one sentence."""
 
+import subprocess
+import sys
+
 import pandas as pd
 import pytest
 import torch
@@ -136,6 +139,28 @@ def test_recordings_become_a_corpus_that_can_be_used_again(command, tmp_path):
     assert second.exit_code == 0, second.output
     tables = [pd.read_csv(tmp_path / folder / "metrics.csv") for folder in ("out", "other")]
     assert tables[0]["valid_loss"].iloc[-1] == tables[1]["valid_loss"].iloc[-1]
+
+
+def test_processes_without_a_gpu_build_a_corpus_once_and_train_together(tmp_path):
+    dataset = SimulatedMotorImagery(1, 1, 1, 4, ch_names=["C3", "Cz", "C4"])
+    dataset.simulate_run(1).save(tmp_path / "S1_raw.fif", verbose="error")
+    rules = "amplitude: null, skip_start: 0, skip_end: 0, shortest: 0"
+    source = f"  channels: [C4, Cz, C3]\n  recordings: {{source: {tmp_path}, {rules}}}\n"
+    text = SMALL[: SMALL.index("  held_out")] + source + SMALL[SMALL.index("training") :]
+    (tmp_path / "own.yaml").write_text(text.replace(", cpu: true", ""))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += [
+        "-m",
+        "eeglab_models",
+        "pretrain",
+        str(tmp_path / "own.yaml"),
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(pd.read_csv(tmp_path / "out" / "metrics.csv")) == 4
 
 
 def test_the_same_seed_gives_the_same_start(read):
