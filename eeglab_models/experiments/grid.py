@@ -25,17 +25,16 @@ from annotated_types import Ge, Gt
 from eeglab_models.configs import about, check_arguments, check_name, check_value, nearest, read_yaml
 from eeglab_models.experiments.runs import PACKAGE, PLACES, Run, code_version
 from eeglab_models.finetuning.regimes import REGIMES
+from eeglab_models.models import known_models
 from eeglab_models.models.checkpoints import shipped_checkpoint
 
 __all__ = ["BASELINES", "Grid", "check_setting", "read_grid"]
 
-MODELS = ("CodeBrain", "EEGDINO", "EEGPT", "FBLightConvNet")
 BASELINES = ("CSP + LDA", "tangent space + LR", "filter-bank CSP + LDA", "band power + LR")
 """Names of the baselines that a grid may compare: those of `eeglab_models.features.baselines`."""
 PROBE = "probe"
 # Wherever a notebook has a parameter of this name, it means this.
 KINDS = {
-    "model": Literal[*MODELS, *BASELINES],
     "regime": Literal[PROBE, *REGIMES],
     "evaluation": Literal["within_session", "cross_session", "cross_subject"],
     "precision": Literal["float32", "bfloat16", "float16"],
@@ -48,6 +47,11 @@ KINDS = {
 EXPERIMENT = PACKAGE.parent / "notebooks" / "experiment.ipynb"
 # Beyond this a list of runs would fill the memory, and a life.
 MOST_RUNS = 100_000
+
+
+def kinds() -> dict[str, Any]:
+    """Say what parameters mean, models those that are imported."""
+    return {"model": Literal[*known_models(), *BASELINES]} | KINDS
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,7 @@ def read_lists(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[s
 def read_value(name: str, value: Any, defaults: Mapping[str, Any]) -> Any:
     """Check a value by the type of the notebook's default; a parameter that is a list takes a single one."""
     default = defaults[name]
-    kind: Any = KINDS.get(name, Any if default is None else type(default))
+    kind: Any = kinds().get(name, Any if default is None else type(default))
     if isinstance(default, list):
         kind = list[type(default[0])] if default else list
         if name == "subjects" and "dataset" in defaults and value in ("each", "all"):
@@ -225,7 +229,7 @@ def check_setting(setting: Mapping[str, Any]) -> None:
     ValueError
         If a value is none that the parameter can have, or if two of them do not fit.
     """
-    for name, kind in KINDS.items():
+    for name, kind in kinds().items():
         if name in setting:
             check_value(name, setting[name], kind)
     if setting.get("model") in BASELINES and setting.get("regime", PROBE) != PROBE:

@@ -48,12 +48,6 @@ OBJECTIVES = {
     "SelfDistillation": ("eegdino.self_distillation", "eegdino", "EEGDINO"),
 }
 """The only classes that a configuration can name: where they are, and which encoder they train."""
-# Encoders without a head, as far as they can be built without one.
-ENCODERS = {
-    "CodeBrain": {"n_outputs": 1, "pretrain_mode": True},
-    "EEGPT": {"return_encoder_output": True, "chan_proj_type": "none", "patch_stride": None},
-    "EEGDINO": {"return_encoder_output": True},
-}
 READY = Path(__file__).with_name("configs")
 RECORD = "configuration.json"
 
@@ -140,7 +134,7 @@ class Configuration:
             Of the size that the configuration states.
         """
         _, model = find_classes(self.objective)
-        return model(**ENCODERS[model.__name__] | signal | name_layers(model, self.encoder))
+        return model(**model.layout.pretraining_arguments | signal | name_layers(model, self.encoder))
 
     def settings(self, n_windows: int) -> Settings:
         """Make the settings, epochs counted in steps.
@@ -282,7 +276,7 @@ def configure(
             "'tokenizer' names the folder of a trained tokenizer, for CodePrediction only, got "
             f"{tokenizer!r} for {kind}. {'Remove' if tokenizer else 'Add'} it."
         )
-    taken = (*SIGNAL_ARGUMENTS, *ENCODERS[model.__name__])
+    taken = (*SIGNAL_ARGUMENTS, *model.layout.pretraining_arguments)
     return Configuration(
         name,
         kind,

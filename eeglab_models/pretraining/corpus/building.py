@@ -213,7 +213,7 @@ class Target:
     ) -> "Target":
         """Take rate, length and channels from a model or from the contract of its class."""
         contract = model.contract
-        if isinstance(model, EEGModel):
+        if not isinstance(model, type):
             sfreq, n_times = target_rate(model), model.n_times
             own = None if model.arguments["chs_info"] is None else [c["ch_name"] for c in model.chs_info]
             if own is None and contract.ch_names and len(contract.ch_names) == model.n_chans:
@@ -225,7 +225,7 @@ class Target:
                     f"This {contract.model} reads {model.n_chans} channels and {n_times} samples, got "
                     f"{n_chans} and {n_wanted}. Leave length and ch_names out, or pass the class."
                 )
-            model_class = model.stands_for if isinstance(model, Expectation) else type(model)
+            model_class = getattr(model, "stands_for", type(model))
         else:
             own, sfreq, model_class = contract.ch_names, contract.sfreq, model
             n_times = round((contract.window if length is None else length) * sfreq)
