@@ -101,7 +101,13 @@ def test_attention_fields_and_attribution(model, windows):
 
     assert list(maps) == [0, 1]
     assert maps[1].sizes == {"window": 2, "head": 1, "query": 12, "key": 12}
-    assert list(maps[0].query.values[:5]) == ["C3 0.25 s", "C3 0.75 s", "C3 1.25 s", "C3 1.75 s", "Cz 0.25 s"]
+    assert list(maps[0]["query"].values[:5]) == [
+        "C3 0.25 s",
+        "C3 0.75 s",
+        "C3 1.25 s",
+        "C3 1.75 s",
+        "Cz 0.25 s",
+    ]
     assert rollout(maps).sizes["key"] == 12
     assert field.argmax(["channel", "time"])["channel"].item() == 1
     assert heat.sizes["channel"] == 3

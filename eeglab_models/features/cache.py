@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -12,30 +10,20 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from eeglab_models.files import replacing, write_text
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.report import fingerprint, hash_tensors, keys_of
 
-__all__ = ["describe_data", "describe_model", "feature_file", "keep_features"]
+__all__ = ["describe_data"]
 
 # Bytes that are hashed at once: data on disk need not fit into memory.
 CHUNK = 2**24
 
 
 def describe_model(model: EEGModel, readers: bool = False) -> dict[str, Any]:
-    """Describe everything of a model that its features depend on.
+    """Describe all of a model that its features depend on; with `readers` its head too.
 
-    Parameters
-    ----------
-    model : EEGModel
-        A model of this package.
-    readers : bool
-        Count the head, on which the encoder's features do not depend.
-
-    Returns
-    -------
-    description : dict
-        Its class, its arguments in words, the fingerprint of its encoder, and a hash of the tensors that
-        the fingerprint leaves out, such as a projection of channels.
+    The fingerprint leaves out tensors such as a projection of channels, so they have a hash of their own.
     """
     state = model.state_dict()
     outside = keys_of(state, (*model.layout.task_modules, *model.layout.derived_modules))
@@ -72,20 +60,7 @@ def describe_data(data: Float[np.ndarray, "n_windows n_chans n_times"]) -> dict[
 
 
 def feature_file(folder: str | Path, description: Mapping[str, Any]) -> Path:
-    """Name the file of the features that fit a description, whether it is there or not.
-
-    Parameters
-    ----------
-    folder : str or pathlib.Path
-        Where features are kept.
-    description : dict
-        Everything that the features depend on, in plain values.
-
-    Returns
-    -------
-    path : pathlib.Path
-        Named after a hash of the description.
-    """
+    """Name the file of the features that fit a description after its hash, whether it is there or not."""
     return Path(folder) / f"{hashlib.sha256(to_json(description).encode()).hexdigest()}.npy"
 
 
@@ -95,38 +70,16 @@ def keep_features(
     batches: Iterable[Float[np.ndarray, "batch n_features"]],
     n_rows: int,
 ) -> Float[np.ndarray, "n_windows n_features"]:
-    """Write features batch by batch, and open them once they are complete.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        As `feature_file` names it; its folder is made if it is not there.
-    description : dict
-        Written beside the features as JSON.
-    batches : iterable of numpy.ndarray, each of shape (batch, n_features)
-        The rows; only one batch is in memory.
-    n_rows : int
-        Number of all rows.
-
-    Returns
-    -------
-    features : numpy.memmap, shape (n_windows, n_features)
-        Read-only and on disk.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, because only a rename within one disk is atomic.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix="unfinished-") as unfinished:
-        rows, settings = Path(unfinished) / "rows.npy", Path(unfinished) / "settings.json"
+    """Write features batch by batch, with their description as JSON, and open them once they are complete."""
+    # Readers look for the features, so these take their place last.
+    with replacing(path) as unfinished:
         fill_rows(
             batches,
             lambda n_features, dtype: np.lib.format.open_memmap(
-                rows, mode="w+", dtype=dtype, shape=(n_rows, n_features)
+                unfinished, mode="w+", dtype=dtype, shape=(n_rows, n_features)
             ),
         ).flush()
-        settings.write_text(to_json(description))
-        # Readers look for the features, so these come last.
-        os.replace(settings, path.with_suffix(".json"))
-        os.replace(rows, path)
+        write_text(path.with_suffix(".json"), to_json(description))
     return np.load(path, mmap_mode="r")
 
 

@@ -9,27 +9,14 @@ from torch import nn
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.report import keys_of
 
-__all__ = ["REGIMES", "apply_regime", "group_parameters", "start_model"]
+__all__ = ["REGIMES"]
 
 REGIMES = ("head", "lora", "last_n", "full", "scratch")
 """How much of a model learns, from its head alone to everything: `apply_regime` tells what each means."""
 
 
 def start_model(model: EEGModel, regime: str) -> EEGModel:
-    """Get the model that training starts from: a copy, or the same architecture with fresh weights.
-
-    Parameters
-    ----------
-    model : EEGModel
-        The model to adapt; it stays as it is.
-    regime : str
-        One of `REGIMES`; ``"scratch"`` draws new weights from torch's random numbers.
-
-    Returns
-    -------
-    start : EEGModel
-        A model that shares no tensor with `model`.
-    """
+    """Copy the model that training starts from; for ``"scratch"``, build it again with fresh weights."""
     if regime != "scratch":
         return copy.deepcopy(model)
     with warnings.catch_warnings():
@@ -41,30 +28,9 @@ def start_model(model: EEGModel, regime: str) -> EEGModel:
 def apply_regime(
     model: EEGModel, regime: str, n_layers: int = 1, lora_rank: int = 8
 ) -> tuple[tuple[nn.Module, ...], Any]:
-    """Freeze what the regime freezes, and add adapters where it has them.
+    """Freeze what the regime freezes, in place, and give what learns and, for ``"lora"``, the adapters.
 
-    Parameters
-    ----------
-    model : EEGModel
-        Changed in place.
-    regime : str
-        One of `REGIMES`.
-    n_layers : int
-        Number of layers below the head that learn in ``"last_n"``.
-    lora_rank : int
-        Rank of the adapters in ``"lora"``; their output is doubled.
-
-    Returns
-    -------
-    learning : tuple of torch.nn.Module
-        Modules that learn. All others have to stay in evaluation mode.
-    adapters : peft.LoraModel or None
-        For ``"lora"``, what can merge the adapters into the model.
-
-    Raises
-    ------
-    ValueError
-        If the model has fewer than `n_layers` layers.
+    All modules but those that learn have to stay in evaluation mode. LoRA's output is doubled.
 
     References
     ----------
@@ -122,25 +88,9 @@ def layers_of(model: EEGModel) -> list[str]:
 def group_parameters(
     model: EEGModel, lr: float, weight_decay: float, layer_decay: float = 1.0
 ) -> list[dict[str, Any]]:
-    """Group what learns by its learning rate and by whether it decays.
+    """Group what learns by its learning rate and by whether it decays: biases, norms and tables do not.
 
-    Biases, norms, learned tokens and tables do not decay.
-
-    Parameters
-    ----------
-    model : EEGModel
-        A model whose regime is applied.
-    lr : float
-        Learning rate of the head.
-    weight_decay : float
-        Decay of the weights that decay.
-    layer_decay : float
-        Factor from the learning rate of one layer to that of the layer below.
-
-    Returns
-    -------
-    groups : list of dict
-        Groups for an optimiser of torch; ``"peak"`` repeats the learning rate for schedules.
+    From one layer to the layer below, the rate falls by `layer_decay`; ``"peak"`` repeats it for schedules.
 
     References
     ----------

@@ -1,13 +1,4 @@
-"""Which tokens a model makes of a window: what each is called, where it is on the head, and when.
-
-Shapes use these names throughout:
-
-    n_windows  windows of a recording
-    batch      windows in a forward pass
-    n_chans    EEG channels
-    n_times    samples of a window
-    n_tokens   tokens of a window or, for EEGPT, of a moment
-"""
+"""Windows as a model is about to read them, with what is known about their channels and labels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,28 +14,10 @@ from eeglab_models.models.channels import ChannelIds
 from eeglab_models.signals.preparation import check_prepared
 from eeglab_models.signals.windows import Windows
 
-__all__ = ["Signals"]
-
 
 @dataclass(frozen=True)
 class Signals:
-    """Windows as a model is about to read them, with what is known about them.
-
-    Attributes
-    ----------
-    model : EEGModel
-        The model.
-    windows : Windows or torch.Tensor, shape (n_windows, n_chans, n_times)
-        EEG in the unit of the model's contract.
-    channel_ids : torch.Tensor, shape (n_chans,), or sequence of int, or None
-        Channels of the published weights that the channels stand for.
-
-    Raises
-    ------
-    ValueError
-        If there is no window, if the windows were not prepared for this model, or if it takes no channel
-        ids.
-    """
+    """Windows, or a tensor in the unit of the model's contract, as a model is about to read them."""
 
     model: EEGModel
     windows: Windows | Float[Tensor, "n_windows n_chans n_times"]
@@ -85,20 +58,7 @@ class Signals:
         return [f"channel {index}" for index in range(self.windows.shape[1])]
 
     def window_coordinates(self, first: int, n_windows: int) -> dict[str, Any]:
-        """Label the axis of windows by their numbers and, where known, by what they belong to.
-
-        Parameters
-        ----------
-        first : int
-            Number of the first of these windows.
-        n_windows : int
-            How many they are.
-
-        Returns
-        -------
-        labels : dict
-            ``"window"``, the numbers, and ``"label"`` where windows have labels.
-        """
+        """Label the axis of windows by their numbers and, where there are any, their labels."""
         numbers = np.arange(first, first + n_windows)
         labels = self.windows.labels if isinstance(self.windows, Windows) else None
         return {"window": numbers} | ({} if labels is None else {"label": ("window", labels[numbers])})
