@@ -61,7 +61,7 @@ class FifthModel(EEGModel):
         window=2.0,
         patch=0.5,
         ch_names=None,
-        channels_known_by="position",
+        channels_known_by="projection",
         fewer="work",
         more="work",
         unknown="work",

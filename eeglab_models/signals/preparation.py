@@ -285,7 +285,7 @@ def describe_choice(
     contract = model.contract
     if contract.channels_known_by not in ("slot", "position"):
         return finding + "."
-    strangers = sorted(set(wanted).difference(contract.ch_names or wanted))
+    strangers = sorted(set(wanted).difference(contract.ch_names))
     if strangers:
         return (
             f"{finding}. {contract.model} knows channels by {contract.channels_known_by}: these are not "
