@@ -117,7 +117,7 @@ def test_attention_fields_and_attribution(model, windows):
         global_kernels(model)
 
 
-def test_a_sweep_runs_it(tmp_path, capsys):
+def test_a_sweep_runs_it(tmp_path):
     grid = tmp_path / "grid.yaml"
     grid.write_text(
         f"notebook: {EXPERIMENT}\n"
@@ -136,7 +136,5 @@ def test_a_sweep_runs_it(tmp_path, capsys):
             if "parameters" in cell["metadata"].get("tags", []):
                 names |= parameters
         row = json.loads((tmp_path / "result.json").read_text())
-        assert row["model"] == "FifthModel"
-        assert row["regime"] == run.parameters["regime"]
         assert 0 <= row["score"] <= 1
     assert len(runs) == 2
