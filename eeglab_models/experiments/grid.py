@@ -25,7 +25,7 @@ from annotated_types import Ge, Gt
 from eeglab_models.configs import about, check_arguments, check_name, check_value, nearest, read_yaml
 from eeglab_models.experiments.runs import PACKAGE, PLACES, Run, code_version
 from eeglab_models.finetuning.regimes import REGIMES
-from eeglab_models.models import known_models
+from eeglab_models.models.base import known_models
 from eeglab_models.models.checkpoints import shipped_checkpoint
 
 __all__ = ["BASELINES", "Grid", "check_setting", "read_grid"]
