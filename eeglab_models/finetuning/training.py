@@ -87,6 +87,8 @@ class FineTuning(Loop):
         module.to(device)
         optimizer = torch.optim.AdamW([dict(group) for group in groups])
         super().__init__(module, optimizer, device, settings.precision, settings.max_grad_norm)
+        # The order decides how the length of the gradient is rounded.
+        self.learning = [value for value in module.parameters() if value.requires_grad]
         everything = TensorDataset(*windows)
         self.learn = {1: Subset(everything, parts[0].tolist()), 2: everything}
         self.valid = None if parts[1] is None else Subset(everything, parts[1].tolist())

@@ -45,6 +45,7 @@ class Loop:
         self.max_grad_norm = math.inf if max_grad_norm is None else max_grad_norm
         self.dtype = PRECISIONS[precision]
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
+        self.learning = [value for group in optimizer.param_groups for value in group["params"]]
         self.step = 0
         self.unread: list[dict[str, Tensor]] = []
 
@@ -84,8 +85,7 @@ class Loop:
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0.0) + value.detach().float() / self.n_parts
         self.scaler.unscale_(self.optimizer)
-        learning = [value for group in self.optimizer.param_groups for value in group["params"]]
-        totals["grad_norm"] = nn.utils.clip_grad_norm_(learning, self.max_grad_norm)
+        totals["grad_norm"] = nn.utils.clip_grad_norm_(self.learning, self.max_grad_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
