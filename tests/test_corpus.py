@@ -390,6 +390,20 @@ def test_a_build_that_is_killed_leaves_only_whole_files(windows, folder):
     np.testing.assert_array_equal(read_all(Corpus(folder, check=True)), windows.data)
 
 
+def test_a_file_has_its_name_only_once_it_is_whole(windows, tmp_path, monkeypatch):
+    take, found = corpus_building.take_windows, []
+
+    def look(recording, **options):
+        found.append({path.name for path in tmp_path.glob("*.arrow")})
+        return take(recording, **options)
+
+    monkeypatch.setattr(corpus_building, "take_windows", look)
+    build(windows, tmp_path)
+
+    # The first of four recordings opens the file.
+    assert found == [set(), *[{".unfinished-shard-00000.arrow"}] * 3]
+
+
 def test_a_file_that_could_not_be_written_is_not_taken_for_whole(windows, tmp_path, monkeypatch):
     def fill_the_disk(self, data, recording, subject):
         raise OSError("No space left on device")

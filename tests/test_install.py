@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from small_wheels import OWN, make_index, make_repository, make_wheel, use_index
@@ -31,6 +33,26 @@ def folder(filled, tmp_path):
     return Path(shutil.copytree(filled, tmp_path / "a kit"))
 
 
+@pytest.fixture(scope="module")
+def internet():
+    """What is asked of other computers: all of it comes through a proxy that refuses it."""
+    asked = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_CONNECT(self):
+            asked.append(self.path)
+            self.send_error(502)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server, pytest.MonkeyPatch.context() as monkeypatch:
+        Thread(target=server.serve_forever).start()
+        for name in ("HTTPS_PROXY", "https_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{server.server_port}")
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        yield asked
+        server.shutdown()
+
+
 def start(folder, target, cwd):
     """Start install.py as a participant does, on a computer whose pip is set up for something else."""
     environment = os.environ | {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_NO_DEPS": "1"}
@@ -39,7 +61,7 @@ def start(folder, target, cwd):
 
 
 @pytest.fixture(scope="module")
-def laptop(filled, tmp_path_factory):
+def laptop(filled, internet, tmp_path_factory):
     """Set a laptop up twice, with a change of the participant's in between."""
     cwd = tmp_path_factory.mktemp("laptop")
     first = start(filled, [], cwd)
@@ -54,6 +76,10 @@ def test_the_doctor_runs_in_the_new_environment_and_its_code_is_returned(laptop)
 
     assert f"['doctor'] 1.0 1.0 {folder / 'mne_data'} 1\n" in first.stdout, first.stderr
     assert first.returncode == 7
+
+
+def test_packages_come_from_the_kit_alone(laptop, internet):
+    assert internet == []
 
 
 def test_the_repository_is_unpacked_as_it_was_committed(laptop):

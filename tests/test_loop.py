@@ -19,7 +19,9 @@ from safetensors.torch import load_file
 from eeglab_models.files import locked
 from eeglab_models.models.eegdino import EEGDINO
 from eeglab_models.pretraining.objective import Objective
+from eeglab_models.training import checkpoints
 from eeglab_models.training.batches import batch_numbers
+from eeglab_models.training.checkpoints import find_checkpoints, latest_checkpoint, save_checkpoint
 from eeglab_models.training.pretraining import pretrain
 from eeglab_models.training.settings import Settings
 
@@ -154,6 +156,25 @@ def test_a_checkpoint_that_was_not_finished_is_ignored(train, tmp_path):
     assert not unfinished.exists()
 
 
+def test_a_checkpoint_has_its_name_only_once_it_is_whole(tmp_path, monkeypatch):
+    expected = {"weight": torch.arange(3.0)}
+    save_checkpoint(tmp_path, 1, expected, {}, n_kept=1)
+    named = []
+
+    def stop_half_way(tensors, path):
+        path.write_bytes(b"half")
+        named.extend(found.name for found in find_checkpoints(tmp_path))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints, "save_file", stop_half_way)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(tmp_path, 2, {"weight": torch.zeros(3)}, {}, n_kept=1)
+
+    # The older one is there until the newer one is.
+    assert named == ["step-000000001"]
+    assert_same(latest_checkpoint(tmp_path).tensors, expected)
+
+
 def test_a_damaged_checkpoint_is_skipped_and_told(train, tmp_path):
     expected = train("whole", checkpoint_every=3)
     with pytest.raises(KeyboardInterrupt):
@@ -274,6 +295,21 @@ def test_biases_do_not_decay(train):
 
     assert torch.equal(after["encoder.0.bias"], before["encoder.0.bias"])
     torch.testing.assert_close(after["encoder.0.weight"], before["encoder.0.weight"] * 0.95)
+
+
+def test_every_step_draws_anew(train):
+    objective = tiny_objective()
+    draw, masks = objective.draw, []
+
+    def remember(windows, generator):
+        drawn = draw(windows, generator)
+        masks.append(drawn["own"].numpy().tobytes())
+        return drawn
+
+    objective.draw = remember
+    train(objective=objective)
+
+    assert len(set(masks)) == len(masks) == 12
 
 
 def test_the_objective_starts_once_with_the_first_batch(train):
