@@ -1,6 +1,7 @@
 """Files are whole or not there."""
 
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,21 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         stop_half_way()
+
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_text_is_written_beside_what_it_replaces(tmp_path, monkeypatch):
+    write_text(tmp_path / "a.txt", "old")
+
+    def stop_half_way(path, text, encoding):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", stop_half_way)
+    with pytest.raises(KeyboardInterrupt):
+        write_text(tmp_path / "a.txt", "new")
 
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"
