@@ -18,19 +18,25 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from eeglab_models.models import EEGPT, EEGModel, known_models
+
 WORKER = Path(__file__).with_name("worker.py")
 TEMPLE = "Fp1 Fp2 F3 F4 C3 C4 P3 P4 O1 O2 F7 F8 T7 T8 P7 P8 Fz Cz Pz".split()
-CASES = {
-    "CodeBrain": {"arguments": {"n_outputs": 4, "n_chans": 19, "n_times": 6000}, "shape": (4, 19, 6000)},
-    "EEGDINO": {"arguments": {"n_outputs": 4, "n_chans": 19, "n_times": 6000}, "shape": (4, 19, 6000)},
-    "EEGPT": {"arguments": {"n_outputs": 4, "n_chans": 22, "n_times": 1000}, "shape": (16, 22, 1000)},
-    "FBLightConvNet": {
-        "arguments": {"n_outputs": 4, "n_chans": 22, "n_times": 1000, "sfreq": 250},
-        "shape": (32, 22, 1000),
-    },
-}
+MODELS = known_models()
 MODES = {"forward": "forward pass", "step": "training step"}
 Row = dict[str, Any]
+
+
+def main_case(model: type[EEGModel]) -> dict[str, Any]:
+    """Windows of a model's contract, on no more than 22 channels, and more of them where they are short."""
+    contract = model.contract
+    n_chans = min(len(contract.ch_names or range(22)), 22)
+    n_times = round(contract.window * contract.sfreq)
+    arguments = {"n_outputs": 4, "n_chans": n_chans, "n_times": n_times, "sfreq": contract.sfreq}
+    return {"arguments": arguments, "shape": (4 if contract.window > 10 else 32, n_chans, n_times)}
+
+
+CASES = {name: main_case(model) for name, model in MODELS.items()}
 
 
 class Side:
@@ -152,7 +158,7 @@ def growth(benchmark: Benchmark) -> Iterator[Row]:
             ratios = benchmark.compare_memory({"task": "memory", "mode": "step", **case})
             yield row(name, "peak memory of a step", case["shape"], ratios)
     for name, case in CASES.items():
-        for batch in (1, 64 if name in ("EEGPT", "FBLightConvNet") else 8):
+        for batch in (1, 2 * case["shape"][0]):
             shape = (batch, *case["shape"][1:])
             ratios = benchmark.compare(
                 {"task": "run", "model": name, "mode": "forward", **case, "shape": shape}
@@ -166,8 +172,6 @@ def starting(benchmark: Benchmark) -> Iterator[Row]:
     for name, case in CASES.items():
         ratios = benchmark.compare({"task": "construction", "model": name, "arguments": case["arguments"]})
         yield row(name, "construction", None, ratios)
-    from eeglab_models import EEGPT
-
     with tempfile.TemporaryDirectory() as folder:
         EEGPT(**CASES["EEGPT"]["arguments"]).save_pretrained(folder)
         ratios = benchmark.compare({"task": "loading", "model": "EEGPT", "folder": folder})
@@ -193,7 +197,10 @@ def ours_alone(benchmark: Benchmark) -> Iterator[Row]:
             side.close()
         value = f"{statistics.median(ratios):.2f} times as fast; compiling takes {first[1] - first[0]:.0f} s"
         yield {"model": name, "measure": "torch.compile, forward pass", "value": value}
-    for name, sfreq, n_times in (("CodeBrain", 200, 800), ("EEGDINO", 200, 800), ("EEGPT", 256, 1024)):
+    for name, contract in ((name, model.contract) for name, model in MODELS.items()):
+        if contract.ch_names is None:
+            continue
+        sfreq, n_times = contract.sfreq, round(4 * contract.sfreq)
         arguments = {
             "n_outputs": 2,
             "n_times": n_times,

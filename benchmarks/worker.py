@@ -93,7 +93,8 @@ def throughput(module: str, case: dict[str, Any]) -> float:
     mne.set_log_level("error")
     model, x = model_and_input(module, case)
     n_windows, n_chans, _ = x.shape
-    data = 20 * np.random.default_rng(0).normal(size=(n_windows, n_chans, 160 * x.shape[2] // case["sfreq"]))
+    n_times = round(160 * x.shape[2] / case["sfreq"])
+    data = 20 * np.random.default_rng(0).normal(size=(n_windows, n_chans, n_times))
     names = [channel["ch_name"] for channel in case["arguments"]["chs_info"]]
     windows = Windows(data.astype(np.float32), mne.create_info(names, 160.0, "eeg"))
     start = time.perf_counter()

@@ -24,6 +24,7 @@ from eeglab_models.interpreting import (
     rollout,
     spatial_filters,
 )
+from eeglab_models.plotting.style import MODEL_COLORS, color_of
 
 EXPERIMENT = Path(__file__).parents[1] / "notebooks" / "experiment.ipynb"
 EXACT = {"precision": "float32", "device": "cpu"}
@@ -117,6 +118,10 @@ def test_attention_fields_and_attribution(model, windows):
         global_kernels(model)
 
 
+def test_it_has_a_colour_that_no_baseline_has():
+    assert color_of("FifthModel, head") not in (color_of("CSP + LDA"), *MODEL_COLORS.values())
+
+
 def test_a_sweep_runs_it(tmp_path):
     grid = tmp_path / "grid.yaml"
     grid.write_text(
@@ -137,4 +142,6 @@ def test_a_sweep_runs_it(tmp_path):
                 names |= parameters
         row = json.loads((tmp_path / "result.json").read_text())
         assert 0 <= row["score"] <= 1
+        assert row["parameters"]["model"] == "FifthModel"
+        assert row["parameters"]["regime"] == parameters["regime"]
     assert len(runs) == 2

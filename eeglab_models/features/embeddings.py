@@ -159,19 +159,8 @@ def extract_layers(
         Prepared for this model by `prepare`.
     layers : sequence of str or int, or None
         Layers as in `extract_features`; None means those of `layer_names`.
-    pool : {"time", "mean", "none"}
-        How tokens become one row: their average over time, their average, or all of them side by side, as
-        `extract_features` explains.
-    batch_size : int or "auto"
-        Windows per forward pass; ``"auto"`` fills one gibibyte, with 256 windows at most.
-    precision : {"auto", "float32", "bfloat16"}
-        Precision of matrix products; ``"auto"`` takes bfloat16 where it is at least 1.5 times as fast.
-    device : str
-        Device to compute on. ``"auto"`` means an accelerator if there is one.
-    channel_ids : sequence of int or None
-        Channels of the published weights that the data stand for, if the model takes them.
-    progress : bool
-        Show a progress bar.
+    pool, batch_size, precision, device, channel_ids, progress : as `extract_features` has them, also None
+        How the model computes, and how tokens become one row.
 
     Returns
     -------

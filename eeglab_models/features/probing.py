@@ -53,22 +53,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         Channels and sampling frequency of arrays, which do not carry them; epochs and windows do.
     unit : {"V", "mV", "µV"}
         Unit of arrays. Most paradigms of moabb return microvolts.
-    layer : str or int
-        ``"encoder"`` for the features that the head reads; a number for the output of that transformer or
-        residual block, from 0 on, or from -1 backwards; or the dotted name of any submodule.
-    pool : {"time", "mean", "none"}
-        How tokens become one row: their average over time, their average, or all of them side by side, as
-        `extract_features` explains.
-    channel_ids : sequence of int or None
-        Channels of the published weights that the data stand for, if the model takes them.
-    batch_size : int or "auto"
-        Windows per forward pass; ``"auto"`` fills one gibibyte, with 256 windows at most.
-    precision : {"auto", "float32", "bfloat16"}
-        Precision of matrix products; ``"auto"`` takes bfloat16 where it is at least 1.5 times as fast.
-    device : str
-        Device to compute on. ``"auto"`` means an accelerator if there is one.
-    cache : str, pathlib.Path or None
-        Folder to keep features in; None keeps none on disk.
+    layer, pool, channel_ids, batch_size, precision, device, cache : as `extract_features` has them, also None
+        What is read from the model, and how.
     align_by : sequence of str or None
         Columns of the metadata, for instance ``("subject", "session")``: windows that agree in them are
         aligned by `align` before they are prepared. Arrays have no metadata; let moabb return epochs.
@@ -147,38 +133,21 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         ValueError
             If the windows cannot be prepared for the model, or would have to be left out.
         """
-        windows = self.read(X)
+        windows = self._read(X)
         if not self.remember:
-            return self.extract(windows)
-        settings = self.describe()
+            return self._extract(windows)
+        settings = self._describe()
         keys = [
             (settings, hashlib.blake2b(window.tobytes(), digest_size=20).digest()) for window in windows.data
         ]
         new = list({key: number for number, key in enumerate(keys) if key not in self.rows}.values())
         if new:
-            for number, row in zip(new, self.extract(windows[new]), strict=True):
+            for number, row in zip(new, self._extract(windows[new]), strict=True):
                 self.rows[keys[number]] = np.array(row)
         return np.stack([self.rows[key] for key in keys])
 
-    def read(self, X: Any) -> Windows:
-        """Prepare whatever comes in, unless it is prepared already.
-
-        Parameters
-        ----------
-        X : Windows, numpy.ndarray or what `load_windows` reads
-            Windows, prepared or not; an array needs `info` and is in the unit that `unit` names.
-
-        Returns
-        -------
-        windows : Windows
-            Prepared windows, one for every window of `X`.
-
-        Raises
-        ------
-        ValueError
-            If prepared windows were to be aligned, if windows cannot be prepared, or if some would be
-            dropped.
-        """
+    def _read(self, X: Any) -> Windows:
+        """Prepare whatever comes in, unless it is prepared already; every window must stay."""
         if isinstance(X, Windows) and X.stamp is not None:
             if self.align_by is not None:
                 raise ValueError(
@@ -200,25 +169,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             )
         return prepared
 
-    def extract(self, windows: Windows) -> Float[np.ndarray, "n_windows n_features"]:
-        """Run the model.
-
-        Parameters
-        ----------
-        windows : Windows
-            Prepared windows.
-
-        Returns
-        -------
-        features : numpy.ndarray, shape (n_windows, n_features)
-            Features as `extract_features` returns them.
-
-        Raises
-        ------
-        ValueError
-            If the windows were not prepared for the model, if there is no such layer, or if a setting is
-            unknown.
-        """
+    def _extract(self, windows: Windows) -> Float[np.ndarray, "n_windows n_features"]:
+        """Run the model on prepared windows."""
         return extract_features(
             self.model,
             windows,
@@ -231,14 +183,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             channel_ids=self.channel_ids,
         )
 
-    def describe(self) -> str:
-        """Write down all that the features of a prepared window depend on, weights included.
-
-        Returns
-        -------
-        description : str
-            Model, fingerprints of its tensors, arguments of its constructor, and settings of the features.
-        """
+    def _describe(self) -> str:
+        """Write down all that the features of a prepared window depend on, weights included."""
         description = describe_model(self.model, readers=True)
         weights = f"{description['fingerprint'][:16]} {description['other_tensors'][:16]}"
         settings = {name: getattr(self, name) for name in ("layer", "pool", "precision", "channel_ids")}
@@ -246,7 +192,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         """Name the weights too: moabb files results under this text, and scikit-learn shortens it."""
-        digest = hashlib.sha256(self.describe().encode()).hexdigest()[:16]
+        digest = hashlib.sha256(self._describe().encode()).hexdigest()[:16]
         return (
             f"FeatureExtractor({type(self.model).__name__}, layer={self.layer!r}, pool={self.pool!r}, "
             f"align_by={self.align_by!r}, preparation={self.preparation!r}, settings='{digest}')"
@@ -452,7 +398,7 @@ class EEGPTProbe(ClassifierMixin, BaseEstimator):
             If the features are not those of `n_patches` moments.
         """
         self.classes_, targets = np.unique(y, return_inverse=True)
-        tokens = self.to_tokens(X)  # (n_windows, n_patches, 1, n_features of a moment)
+        tokens = self._to_tokens(X)  # (n_windows, n_patches, 1, n_features of a moment)
         targets = torch.from_numpy(targets)
         # The caller's random numbers stay untouched.
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
@@ -493,7 +439,7 @@ class EEGPTProbe(ClassifierMixin, BaseEstimator):
         ValueError
             If the number of features is no multiple of `n_patches`.
         """
-        return self.probe_(self.to_tokens(X)).softmax(dim=-1).numpy()
+        return self.probe_(self._to_tokens(X)).softmax(dim=-1).numpy()
 
     def predict(self, X: Float[np.ndarray, "n_windows n_features"]) -> Shaped[np.ndarray, " n_windows"]:
         """Choose the most probable class.
@@ -515,27 +461,10 @@ class EEGPTProbe(ClassifierMixin, BaseEstimator):
         """
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
-    def to_tokens(
+    def _to_tokens(
         self, X: Float[np.ndarray, "n_windows n_features"]
     ) -> Float[torch.Tensor, "n_windows n_patches one n_moment_features"]:
-        """Part a row into its moments.
-
-        Parameters
-        ----------
-        X : numpy.ndarray, shape (n_windows, n_features)
-            Features of whole windows, moment by moment.
-
-        Returns
-        -------
-        tokens : torch.Tensor, shape (n_windows, n_patches, 1, n_moment_features)
-            The same numbers in float32; the axis of length 1 stands for EEGPT's summary tokens, which lie
-            side by side.
-
-        Raises
-        ------
-        ValueError
-            If the number of features is no multiple of `n_patches`.
-        """
+        """Part a row into its moments, in which summary tokens lie side by side."""
         if X.shape[1] % self.n_patches:
             raise ValueError(
                 f"A probe of {self.n_patches} moments needs a multiple of it as features, got {X.shape[1]}. "

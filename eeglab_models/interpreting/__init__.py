@@ -1,6 +1,6 @@
 """Where models look, and whether it is true."""
 
-from eeglab_models.interpreting.attention import attention_maps, record_attention
+from eeglab_models.interpreting.attention import attention_maps
 from eeglab_models.interpreting.attribution import attribute, occlude_bands
 from eeglab_models.interpreting.patterns import spatial_filters, spatial_patterns
 from eeglab_models.interpreting.responses import global_kernels, receptive_field
@@ -22,11 +22,9 @@ from eeglab_models.interpreting.summaries import (
     topography_over_time,
 )
 from eeglab_models.interpreting.truth import (
-    auc_inside,
     relevant_channels,
     score_against_truth,
     score_topography,
-    share_inside,
     source_topographies,
 )
 
@@ -35,7 +33,6 @@ __all__ = [
     "area_under",
     "attention_maps",
     "attribute",
-    "auc_inside",
     "cka",
     "cka_matrix",
     "deletion_curve",
@@ -48,12 +45,10 @@ __all__ = [
     "occlude_bands",
     "randomise",
     "receptive_field",
-    "record_attention",
     "relevant_channels",
     "rollout",
     "score_against_truth",
     "score_topography",
-    "share_inside",
     "similarity_to_randomised",
     "source_topographies",
     "spatial_filters",

@@ -25,7 +25,7 @@ from eeglab_models.models.channels import ChannelIds
 from eeglab_models.models.tokens import Tokens
 from eeglab_models.signals.windows import Windows
 
-__all__ = ["attention_maps", "record_attention"]
+__all__ = ["attention_maps"]
 
 Reduction = str | Sequence[str] | Callable[[xr.DataArray], xr.DataArray]
 Weights = Float[Tensor, "n_maps n_heads n_queries n_keys"]
@@ -119,31 +119,9 @@ def record_attention(
     layers: Sequence[int] | None = None,
     keep: Callable[[int, Weights], Any] | None = None,
 ) -> Iterator[dict[int, Any]]:
-    """Record the attention weights of every forward pass inside the context.
+    """Record the weights of every forward pass in evaluation mode by layer, or what `keep` makes of them.
 
-    The model gets no hook and no copy: its attention layers tell their weights, and fall silent again
-    when the context ends, also after an error. Outputs stay the same up to rounding.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        A model, or a part of one, in evaluation mode.
-    layers : sequence of int or None
-        Attention layers to record, counted from 0, or from -1 backwards; None means all.
-    keep : callable or None
-        What to keep of a layer's weights, a function of layer and weights; None keeps the weights.
-
-    Yields
-    ------
-    weights : dict of torch.Tensor, each of shape (n_maps, n_heads, n_queries, n_keys)
-        Weights of the latest forward pass by layer, or what `keep` made of them. Gradients flow through
-        them unless they are switched off.
-
-    Raises
-    ------
-    ValueError
-        If the model has no attention layer or not this one, or if it is in training mode, where it
-        drops weights.
+    Attention layers tell their weights themselves, without hooks; gradients flow through what they tell.
     """
     attends = [module for module in model.modules() if isinstance(module, Attend)]
     if not attends:

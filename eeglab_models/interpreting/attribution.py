@@ -122,10 +122,7 @@ def occlude_bands(
     windows: Windows,
     target: Target,
     bands: Sequence[tuple[float, float]],
-    *,
-    classes: Sequence[str] | None = None,
-    channel_ids: Sequence[int] | None = None,
-    batch_size: int = 32,
+    **options: Any,
 ) -> xr.DataArray:
     """Say how much the score falls when a frequency band is taken out of all channels.
 
@@ -135,22 +132,15 @@ def occlude_bands(
     Parameters
     ----------
     model : torch.nn.Module
-        Any model of this package, a `ProbeScore`, or a module that turns windows, shape (batch, n_chans,
-        n_times), into outputs, shape (batch, n_outputs).
+        As in `attribute`.
     windows : Windows
         Prepared for this model by `prepare`.
     target : int, str, sequence of them, or callable
-        The score: the output of a class, by number or by name; a class for every window; or a function that
-        turns the outputs of a batch into scores of shape (batch,).
+        The score, as in `attribute`.
     bands : sequence of (float, float)
         Lower and upper edge of every band in Hz.
-    classes : sequence of str or None
-        Names of the outputs in their order. None means those of the model if it knows them, else the labels
-        of the windows, sorted.
-    channel_ids : sequence of int or None
-        Channels of the published weights that the data stand for, if the model takes them.
-    batch_size : int
-        Windows per pass through the model, which bounds the memory.
+    **options
+        `classes`, `channel_ids` and `batch_size`, as in `attribute`.
 
     Returns
     -------
@@ -171,7 +161,7 @@ def occlude_bands(
                 f"of {frequencies[1]:g} Hz, got the band {low:g} to {high:g} Hz. Choose a wider band within."
             )
     spectrum = dct(windows.data, norm="ortho")  # (n_windows, n_chans, n_times)
-    score = Score(model, windows, target, classes, channel_ids, batch_size)
+    score = Score(model, windows, target, **options)
     with evaluating(model):
         whole = score.measure(windows.data)
         losses = [whole - score.measure(idct(spectrum * ~inside, norm="ortho")) for inside in insides]
@@ -191,25 +181,7 @@ def occlude_bands(
 
 
 def number_patches(windows: Windows, patch_length: float) -> Int[np.ndarray, "n_chans n_times"]:
-    """Cut the plane of channels and time into patches of one channel each, and number them.
-
-    Parameters
-    ----------
-    windows : Windows
-        Whose channels, samples and rate count.
-    patch_length : float
-        Length of a patch in seconds; the last one of a window may be shorter.
-
-    Returns
-    -------
-    patches : numpy.ndarray of int, shape (n_chans, n_times)
-        Number of the patch that a sample belongs to, from 0 on.
-
-    Raises
-    ------
-    ValueError
-        If a patch is shorter than a sample.
-    """
+    """Cut the plane of channels and time into patches of one channel each, and number them."""
     patch_size = round(patch_length * windows.sfreq)
     if patch_size < 1:
         raise ValueError(

@@ -20,26 +20,13 @@ __all__ = [
     "area_under",
     "deletion_curve",
     "insertion_curve",
-    "list_layers",
     "randomise",
     "similarity_to_randomised",
 ]
 
 
 def list_layers(model: nn.Module) -> list[str]:
-    """Name the layers of a model from the output back to the input.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Any model that lists its modules in the order in which data meet them.
-
-    Returns
-    -------
-    layers : list of str
-        Dotted names of modules, or of parameters that belong to no smaller module. Stacks of blocks are
-        listed block by block.
-    """
+    """Name the layers of a model from the output back to the input, stacks of blocks block by block."""
     return [name for name in reversed(collect_layers(model, "")) if name]
 
 
@@ -129,20 +116,18 @@ def similarity_to_randomised(
     Parameters
     ----------
     model : torch.nn.Module
-        Any model of this package, a `ProbeScore`, or a module that turns windows, shape (batch, n_chans,
-        n_times), into outputs, shape (batch, n_outputs).
+        As in `attribute`.
     windows : Windows
         Prepared for this model by `prepare`.
     target : int, str, sequence of them, or callable
-        The score: the output of a class, by number or by name; a class for every window; or a function that
-        turns the outputs of a batch into scores of shape (batch,).
+        The score, as in `attribute`.
     method : {"gradient", "integrated gradients", "occlusion"}
         How maps are made, as `attribute` explains.
     seed : int
         Seed of `randomise`.
     layers : sequence of str or None
-        Layers in the order in which they are randomised, each on top of those before; None means
-        `list_layers`.
+        Layers in the order in which they are randomised, each on top of those before; None means all, from
+        the output back to the input.
     **options
         Other arguments of `attribute`.
 
@@ -197,9 +182,7 @@ def deletion_curve(
     n_steps: int = 20,
     patch_length: float = 0.25,
     seed: int = 0,
-    classes: Sequence[str] | None = None,
-    channel_ids: Sequence[int] | None = None,
-    batch_size: int = 32,
+    **options: Any,
 ) -> pd.DataFrame:
     """Flatten the patches of a window in the order of their attribution, and watch the score fall.
 
@@ -209,28 +192,21 @@ def deletion_curve(
     Parameters
     ----------
     model : torch.nn.Module
-        Any model of this package, a `ProbeScore`, or a module that turns windows, shape (batch, n_chans,
-        n_times), into outputs, shape (batch, n_outputs).
+        As in `attribute`.
     windows : Windows
         Prepared for this model by `prepare`.
     attribution : xarray.DataArray, dims (window, channel, time)
         Of these windows, from `attribute`.
     target : int, str, sequence of them, or callable
-        The score: the output of a class, by number or by name; a class for every window; or a function that
-        turns the outputs of a batch into scores of shape (batch,).
+        The score, as in `attribute`.
     n_steps : int
         Steps from the whole window to a flat signal.
     patch_length : float
         Length of what is removed at once, of one channel, in seconds.
     seed : int
         Seed of the random order.
-    classes : sequence of str or None
-        Names of the outputs in their order. None means those of the model if it knows them, else the labels
-        of the windows, sorted.
-    channel_ids : sequence of int or None
-        Channels of the published weights that the data stand for, if the model takes them.
-    batch_size : int
-        Windows per pass through the model, which bounds the memory.
+    **options
+        `classes`, `channel_ids` and `batch_size`, as in `attribute`.
 
     Returns
     -------
@@ -247,7 +223,7 @@ def deletion_curve(
     ----------
     Petsiuk et al. (2018), BMVC, section 4.1: deletion and insertion.
     """
-    score = Score(model, windows, target, classes, channel_ids, batch_size)
+    score = Score(model, windows, target, **options)
     return follow_order(score, attribution, n_steps, patch_length, seed, insert=False)
 
 
@@ -260,9 +236,7 @@ def insertion_curve(
     n_steps: int = 20,
     patch_length: float = 0.25,
     seed: int = 0,
-    classes: Sequence[str] | None = None,
-    channel_ids: Sequence[int] | None = None,
-    batch_size: int = 32,
+    **options: Any,
 ) -> pd.DataFrame:
     """Fill a flat signal with the patches of a window in the order of their attribution.
 
@@ -271,28 +245,17 @@ def insertion_curve(
     Parameters
     ----------
     model : torch.nn.Module
-        Any model of this package, a `ProbeScore`, or a module that turns windows, shape (batch, n_chans,
-        n_times), into outputs, shape (batch, n_outputs).
+        As in `attribute`.
     windows : Windows
         Prepared for this model by `prepare`.
     attribution : xarray.DataArray, dims (window, channel, time)
         Of these windows, from `attribute`.
     target : int, str, sequence of them, or callable
-        The score: the output of a class, by number or by name; a class for every window; or a function that
-        turns the outputs of a batch into scores of shape (batch,).
-    n_steps : int
-        Steps from a flat signal to the whole window.
-    patch_length : float
-        Length of what is inserted at once, of one channel, in seconds.
-    seed : int
-        Seed of the random order.
-    classes : sequence of str or None
-        Names of the outputs in their order. None means those of the model if it knows them, else the labels
-        of the windows, sorted.
-    channel_ids : sequence of int or None
-        Channels of the published weights that the data stand for, if the model takes them.
-    batch_size : int
-        Windows per pass through the model, which bounds the memory.
+        The score, as in `attribute`.
+    n_steps, patch_length, seed : int, float (in seconds) and int
+        As in `deletion_curve`.
+    **options
+        `classes`, `channel_ids` and `batch_size`, as in `attribute`.
 
     Returns
     -------
@@ -308,7 +271,7 @@ def insertion_curve(
     ----------
     Petsiuk et al. (2018), BMVC, section 4.1: deletion and insertion.
     """
-    score = Score(model, windows, target, classes, channel_ids, batch_size)
+    score = Score(model, windows, target, **options)
     return follow_order(score, attribution, n_steps, patch_length, seed, insert=True)
 
 

@@ -25,7 +25,7 @@ from eeglab_models.models.tokens import pool_tokens
 from eeglab_models.signals.preparation import check_prepared
 from eeglab_models.signals.windows import Windows
 
-__all__ = ["ProbeScore", "Score"]
+__all__ = ["ProbeScore"]
 
 Batch = Float[Tensor, "batch n_chans n_times"]
 Target = Any  # int, str, a sequence of either, or a function of the outputs
@@ -116,32 +116,9 @@ class ProbeScore(nn.Module):
 
 
 class Score:
-    """One number per window that a model gives, and that can be explained.
+    """One number per window that a model gives, and that can be explained: see `attribute` for its arguments.
 
     Whoever asks for scores puts the model in evaluation mode, by `evaluating`.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        One of the four models, a `ProbeScore`, or any other module with parameters.
-    windows : Windows
-        Prepared windows.
-    target : int, str, sequence of either, or callable
-        Output whose score is explained, by number or by name: one for all windows, or one for each. A
-        function turns the outputs of a batch into scores of shape (batch,).
-    classes : sequence of str or None
-        Names of the outputs in their order. None means those of the `ProbeScore`, or the sorted labels of the
-        windows.
-    channel_ids : sequence of int or None
-        Channels of the published weights that the channels stand for, for models that take them.
-    batch_size : int
-        Windows in a forward pass.
-
-    Raises
-    ------
-    ValueError
-        If there is no window, if `batch_size` is not positive, if the windows were not prepared for the
-        model, or if the target is no output of the model and no function of its outputs.
     """
 
     def __init__(

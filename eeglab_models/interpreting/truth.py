@@ -18,12 +18,10 @@ from eeglab_models.scores.intervals import mean_interval
 from eeglab_models.signals.simulation import GroundTruth
 
 __all__ = [
-    "auc_inside",
     "relevant_channels",
     "score_against_truth",
     "score_map",
     "score_topography",
-    "share_inside",
     "source_topographies",
 ]
 
@@ -178,30 +176,9 @@ def share_inside(
     bands: Collection[tuple[float, float]] | None = None,
     channels: Collection[str] | None = None,
 ) -> xr.Dataset:
-    """Measure which share of a map lies where the truth is.
+    """Measure which share of the sizes of a map lies inside, beside that of a constant map, and their ratio.
 
-    Parameters
-    ----------
-    values : xarray.DataArray
-        A map; absolute values count. It needs the dimension `time` for a window, `frequency` or `band` for
-        bands, and `channel` for channels. Values at frequencies count as equally wide.
-    window : tuple of (float, float) or None
-        True time window in seconds.
-    bands : collection of (float, float) or None
-        True bands in Hz, which must not overlap. What occlusion says about a band that is partly true
-        counts by the part.
-    channels : collection of str or None
-        Names of the channels that count as true.
-
-    Returns
-    -------
-    shares : xarray.Dataset, dims (window,) if the map has windows
-        `share` of the map inside; `chance`, the share of a constant map; and `ratio` of the two.
-
-    Raises
-    ------
-    ValueError
-        If the map lacks a dimension, if nothing or everything lies inside, or if a map is zero everywhere.
+    Bands must not overlap; what occlusion says about a band that is partly true counts by the part.
     """
     sizes = np.abs(values)
     inside, width = mark_inside(values, window, bands, channels)
@@ -221,30 +198,7 @@ def auc_inside(
     bands: Collection[tuple[float, float]] | None = None,
     channels: Collection[str] | None = None,
 ) -> xr.DataArray:
-    """Measure how well a map tells inside from outside: the area under the ROC curve.
-
-    Parameters
-    ----------
-    values : xarray.DataArray
-        A map; absolute values count. It needs the dimension `time` for a window, `frequency` or `band` for
-        bands, and `channel` for channels.
-    window : tuple of (float, float) or None
-        True time window in seconds.
-    bands : collection of (float, float) or None
-        True bands in Hz, which must not overlap. A band of the map lies inside if half of it does.
-    channels : collection of str or None
-        Names of the channels that count as true.
-
-    Returns
-    -------
-    auc : xarray.DataArray, dims (window,) if the map has windows
-        Probability that a value inside is larger, in size, than one outside; ties count half. Chance is 0.5.
-
-    Raises
-    ------
-    ValueError
-        If the map lacks a dimension, or if nothing or everything lies inside.
-    """
+    """Measure how well sizes tell inside from outside: the area under the ROC curve, 0.5 by chance."""
     inside, _ = mark_inside(values, window, bands, channels)
     dims = [dimension for dimension in values.dims if dimension != "window"]
     inside = (inside >= 0.5).broadcast_like(values.isel(window=0) if "window" in values.dims else values)

@@ -6,6 +6,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from eeglab_models.models.base import known_models
+
 MODEL_COLORS = {
     "CodeBrain": "#0072B2",
     "EEGPT": "#D55E00",
@@ -13,7 +15,7 @@ MODEL_COLORS = {
     "FBLightConvNet": "#CC79A7",
 }
 """Colour of every model wherever it appears, safe for colour-blind eyes; baselines are grey."""
-BASELINE_COLOR = "#6E6E6E"
+BASELINE_COLOR, OTHER_COLOR = "#6E6E6E", "#E69F00"
 
 
 def open_panels(
@@ -29,7 +31,7 @@ def size_for(labels: list[str]) -> tuple[float, float]:
 
 
 def color_of(pipeline: str) -> str:
-    """Choose the colour of the model that a pipeline begins with; baselines are grey.
+    """Choose the colour of the model that a pipeline begins with: one's own is orange, baselines are grey.
 
     Parameters
     ----------
@@ -41,6 +43,6 @@ def color_of(pipeline: str) -> str:
     color : str
         For matplotlib.
     """
-    return next(
-        (color for model, color in MODEL_COLORS.items() if pipeline.startswith(model)), BASELINE_COLOR
-    )
+    own = {model: OTHER_COLOR for model in known_models()}
+    colors = (own | MODEL_COLORS).items()
+    return next((color for model, color in colors if pipeline.startswith(model)), BASELINE_COLOR)

@@ -55,7 +55,7 @@ def as_dataset(data: Any) -> Any:
     )
 
 
-def describe_data(data: Any) -> dict[str, Any]:
+def summarise_data(data: Any) -> dict[str, Any]:
     """Tell data from others, shortly: number, form and channels, and a hash of windows from all over."""
     numbers = np.unique(np.linspace(0, len(data) - 1, 32).astype(int)).tolist()
     sample = data.__getitems__(numbers).contiguous()  # (n_sampled, n_chans, n_times)

@@ -24,9 +24,9 @@ from eeglab_models.models.base import EEGModel
 from eeglab_models.training.batches import (
     as_dataset,
     batch_numbers,
-    describe_data,
     read_ahead,
     seed_of,
+    summarise_data,
 )
 from eeglab_models.training.checkpoints import latest_checkpoint, save_checkpoint
 from eeglab_models.training.curves import VALID, Curves
@@ -134,8 +134,8 @@ class Pretraining(Loop):
             "settings": asdict(settings),
             "objective": getattr(objective, "arguments", {}),
             "encoder": getattr(getattr(objective, "encoder", None), "arguments", {}),
-            "data": describe_data(data),
-            "validation": {} if validation is None else describe_data(validation),
+            "data": summarise_data(data),
+            "validation": {} if validation is None else summarise_data(validation),
         }
         optimizer = make_optimizer(objective.to(device).train(), settings)
         super().__init__(objective, optimizer, device, settings.precision, settings.max_grad_norm)
