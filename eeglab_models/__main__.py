@@ -123,11 +123,11 @@ def prefetch(
     """Fill a folder with weights, recordings and wheels for use without a network."""
     from rich.table import Table
 
-    from eeglab_models.workshop import kit
+    from eeglab_models.workshop import install, kit
 
     console = open_console()
     if check is not None:
-        problems = kit.check(check)
+        problems = install.check(check)
         console.print("\n".join(problems) or f"{check} is complete.")
         raise typer.Exit(bool(problems))
     if not weights and not datasets and not workshop:
@@ -151,7 +151,7 @@ def prefetch(
     if workshop:
         console.print(f"To set a laptop up, copy the folder there: python {folder / 'install.py'}")
     console.print(f"To use it, source {folder / 'activate.sh'} or set, before Python starts:")
-    for name, value in kit.settings(folder).items():
+    for name, value in install.settings(folder).items():
         console.print(f"  {name}={value}")
     failed = [item for item in items if item.status == "failed"]
     for item in failed:

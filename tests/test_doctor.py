@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from eeglab_models.__main__ import app
-from eeglab_models.workshop import doctor, kit
+from eeglab_models.workshop import doctor, install, kit
 from eeglab_models.workshop.doctor import Finding
 
 
@@ -180,7 +180,7 @@ def activated(monkeypatch, tmp_path):
     """A kit in use, by another spelling of its name."""
     kit.prefetch(tmp_path / "kit")
     (tmp_path / "link").symlink_to(tmp_path / "kit")
-    for name, value in kit.settings(tmp_path / "kit").items():
+    for name, value in install.settings(tmp_path / "kit").items():
         monkeypatch.setenv(name, value.replace("/kit/", "/link/"))
     return tmp_path / "kit"
 

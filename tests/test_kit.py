@@ -81,7 +81,7 @@ def test_what_fails_stops_nothing_and_is_named_by_the_check(folder, recordings):
     items = kit.prefetch(folder, datasets=["Own", "Own:3", "Nothing"])
 
     assert states(items) == {"Own:1": "failed", "Own:2": "fetched", "Own:3": "failed", "Nothing": "failed"}
-    first, second, third = kit.check(folder)
+    first, second, third = install.check(folder)
     assert first.startswith("Own:1 was not fetched: Subject 1 of Own could not be downloaded and loaded")
     assert second == "Own:3 was not fetched: Own has no subject 3, only 1 to 2. Name one of them."
     assert third.startswith("Nothing was not fetched: There is no data set named 'Nothing'")
@@ -96,7 +96,7 @@ def test_a_second_run_fetches_only_what_is_missing(folder, recordings):
 
     assert states(items) == {"Own:1": "fetched", "Own:2": "present"}
     assert recordings.asked == [1]
-    assert kit.check(folder) == []
+    assert install.check(folder) == []
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_damage_is_named_by_the_check_and_repaired_by_the_next_run(folder, recor
     kit.prefetch(folder, datasets=["Own:1"])
     change(folder / "mne_data/MNE-own-data/subject1.edf")
 
-    assert kit.check(folder) == [f"Own:1: mne_data/MNE-own-data/subject1.edf {problem}"]
+    assert install.check(folder) == [f"Own:1: mne_data/MNE-own-data/subject1.edf {problem}"]
     kit.prefetch(folder, datasets=["Own:1"])
-    assert kit.check(folder) == []
+    assert install.check(folder) == []
 
 
 @pytest.mark.parametrize("file", ["../precious", "/etc/hostname", "link"])
@@ -136,7 +136,7 @@ def test_a_broken_manifest_is_refused(folder, text):
     (folder / "manifest.json").write_text(text)
 
     with pytest.raises(ValueError, match=r"manifest\.json is no manifest"):
-        kit.check(folder)
+        install.check(folder)
 
 
 def test_the_simulated_data_set_needs_nothing(folder):
@@ -161,8 +161,10 @@ def test_a_kit_may_be_moved_and_then_activated(folder, tmp_path, recordings):
     command = ["bash", "-c", 'source "$1/activate.sh" && env', "bash", str(moved)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
 
-    assert set(done.stdout.splitlines()) >= {f"{key}={value}" for key, value in kit.settings(moved).items()}
-    assert kit.check(moved) == []
+    assert set(done.stdout.splitlines()) >= {
+        f"{key}={value}" for key, value in install.settings(moved).items()
+    }
+    assert install.check(moved) == []
 
 
 def test_the_check_exits_with_one_and_names_what_is_wrong(folder, recordings):
@@ -197,7 +199,7 @@ def test_windows_gets_the_same_settings(folder):
     lines = (folder / "activate.bat").read_bytes().decode().split("\r\n")
 
     there = [line.replace("%~dp0.", str(folder)) for line in lines if line.startswith("set ")]
-    assert there == [f'set "{name}={value}"' for name, value in kit.settings(folder).items()]
+    assert there == [f'set "{name}={value}"' for name, value in install.settings(folder).items()]
 
 
 @pytest.fixture
@@ -222,7 +224,7 @@ def test_a_workshop_gets_the_repository_an_installer_and_pinned_wheels(folder, i
     }
     assert listed >= {"eeglab_models.zip", "install.py", "wheels/small-1.0-py3-none-any.whl"}
     assert "wheels/small-1.1-py3-none-any.whl" not in listed
-    assert kit.check(folder) == []
+    assert install.check(folder) == []
 
 
 def test_a_second_run_needs_neither_index_nor_git_archive(folder, index):
@@ -237,18 +239,18 @@ def test_a_damaged_wheel_is_named_and_fetched_again(folder, index):
     wheel = folder / "wheels" / "small-1.0-py3-none-any.whl"
     wheel.write_bytes(wheel.read_bytes()[:-1] + b"?")
 
-    assert kit.check(folder) == [f"{HERE}: wheels/{wheel.name} was altered: its SHA-256 differs."]
+    assert install.check(folder) == [f"{HERE}: wheels/{wheel.name} was altered: its SHA-256 differs."]
     assert states(kit.prefetch(folder, workshop=True))[HERE] == "fetched"
-    assert kit.check(folder) == []
+    assert install.check(folder) == []
 
 
 def test_a_wheel_that_the_manifest_does_not_name_is_found_and_removed(folder, index):
     kit.prefetch(folder, workshop=True)
     make_wheel(folder / "wheels", "foreign")
 
-    assert kit.check(folder) == ["wheels/foreign-1.0-py3-none-any.whl is not in the manifest."]
+    assert install.check(folder) == ["wheels/foreign-1.0-py3-none-any.whl is not in the manifest."]
     kit.prefetch(folder, workshop=True)
-    assert kit.check(folder) == []
+    assert install.check(folder) == []
 
 
 def test_a_platform_without_wheels_stops_nothing(folder, index):
@@ -258,7 +260,7 @@ def test_a_platform_without_wheels_stops_nothing(folder, index):
     items = kit.prefetch(folder, workshop=True, platforms=["macosx_14_0_arm64", "Mars", "win_amd64"])
 
     assert [item.status for item in items] == ["fetched", "fetched", "failed", "failed", "fetched"]
-    mac, mars = kit.check(folder)
+    mac, mars = install.check(folder)
     assert f"There is no wheel for macosx_14_0_arm64 and Python {own_version()} of bigger." in mac
     assert "pip knows no platform 'Mars'" in mars
 
@@ -271,7 +273,7 @@ def test_other_pins_need_other_wheels(folder, index):
 
     assert states(items) == {"repository": "fetched", "install.py": "present", HERE: "fetched"}
     assert {path.name for path in folder.glob("wheels/small-*")} == {"small-1.1-py3-none-any.whl"}
-    assert kit.check(folder) == [
+    assert install.check(folder) == [
         f"{WINDOWS} was not fetched: Its wheels are those of other pins. Prefetch them again."
     ]
 
@@ -349,7 +351,7 @@ def workshop(tmp_path_factory):
 
     prefetch = ("-m", "eeglab_models", "prefetch", "--folder", str(place / "kit"), "--weights")
     first = run(*prefetch, "lab/nothing", "--weights", "lab/model@v1")
-    problems = kit.check(place / "kit")
+    problems = install.check(place / "kit")
     del Hub.requests[:]
     second = run(*prefetch, "lab/model@v1")
     requests = list(Hub.requests)
@@ -358,10 +360,10 @@ def workshop(tmp_path_factory):
     load = (
         "from eeglab_models import EEGDINO as M; print(M.from_pretrained('lab/model', revision='v1').n_chans)"
     )
-    loaded = run("-c", load, environment=environment | kit.settings(place / "kit"))
+    loaded = run("-c", load, environment=environment | install.settings(place / "kit"))
     # Files in place of links, as a stick holds them.
     shutil.copytree(place / "kit", place / "stick")
-    copied = run("-c", load, environment=environment | kit.settings(place / "stick"))
+    copied = run("-c", load, environment=environment | install.settings(place / "stick"))
     outside = [path for name in ("home", "cwd") for path in (place / name).rglob("*")]
     return {
         "commit": commit,
@@ -409,7 +411,7 @@ def test_altered_weights_are_named_by_the_check(workshop):
     content[-1] ^= 1
     weights.write_bytes(content)
 
-    (problem,) = kit.check(workshop["kit"])
+    (problem,) = install.check(workshop["kit"])
 
     assert problem.startswith("lab/model@v1: huggingface/hub/models--lab--model/snapshots/")
     assert problem.endswith("model.safetensors was altered: its SHA-256 differs.")
@@ -427,6 +429,6 @@ def test_real_recordings_that_are_there_already_are_described_and_load(folder, m
 
     assert item.status == "fetched", item.problem
     assert len(item.files) == 6
-    for name, value in kit.settings(folder).items():
+    for name, value in install.settings(folder).items():
         monkeypatch.setenv(name, value)
     assert load_windows("PhysionetMI", [1], events=["hands", "feet"]).data.shape[:2] == (45, 64)

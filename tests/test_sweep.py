@@ -1,5 +1,6 @@
 """Nothing is lost: whatever is killed, full or broken, the next call goes on and every run is there once."""
 
+import io
 import json
 import os
 import signal
@@ -12,9 +13,10 @@ import psutil
 import pytest
 from experiment_stubs import write_grid, write_notebook
 from filelock import FileLock
+from rich.console import Console
 
-from eeglab_models.experiments import cluster, runs, sweep, warm
-from eeglab_models.experiments.grid import read_grid
+from eeglab_models.experiments import cluster, runs, sweep, terminal, warm
+from eeglab_models.experiments.grid import Grid, read_grid
 from eeglab_models.experiments.runs import Limits, Outcome, Run, execute
 
 # dask leaves sockets to the garbage collector when its workers are killed.
@@ -339,6 +341,16 @@ def test_a_full_disk_ends_in_one_sentence(run, tmp_path):
     with pytest.raises(sweep.DiskFullError, match=r"^The disk of .* is full. 0 runs are done and kept; free"):  # noqa: SIM117
         with sweep.disk_full_is_one_sentence(tmp_path):
             dispatch(run, tmp_path, lambda run, n: outcome)
+
+
+def test_the_name_of_a_grid_is_no_markup(run):
+    console = Console(file=io.StringIO(), force_terminal=True, width=200)
+    grid = Grid("[red]{one}[/]", Path("a.ipynb"), (run(),))
+
+    with terminal.live_progress(console, grid) as report:
+        report(sweep.Progress(1))
+
+    assert "[red]{one}[/]" in console.file.getvalue()
 
 
 def test_a_slurm_job_is_described_without_starting_any(tmp_path):

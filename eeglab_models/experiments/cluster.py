@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dask_jobqueue import SLURMCluster
     from distributed import Client
 
-__all__ = ["default_workers", "job_script", "read_slurm"]
+__all__: list[str] = []
 
 # A run may lose its worker twice by accident; one that loses it a third time is to blame.
 ALLOWED_LOSSES = 2
@@ -24,18 +24,7 @@ BYTES_PER_RUN = 1.5e9
 
 
 def default_workers(n_runs: int) -> int:
-    """Choose as many workers as cores and memory allow.
-
-    Parameters
-    ----------
-    n_runs : int
-        Runs that are to be executed: more workers than these would be idle.
-
-    Returns
-    -------
-    n_workers : int
-        At least 1.
-    """
+    """Choose as many workers as cores and memory allow, and no more than runs: at least 1."""
     from dask.system import CPU_COUNT
     from distributed.system import MEMORY_LIMIT
 
@@ -89,25 +78,7 @@ def open_client(
 
 
 def read_slurm(path: str | Path) -> dict[str, Any]:
-    """Read and check the arguments of a SLURM cluster.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        YAML file with arguments of `dask_jobqueue.SLURMCluster`: queue, cores, memory, walltime, ...
-
-    Returns
-    -------
-    arguments : dict
-        What it says.
-
-    Raises
-    ------
-    ValueError
-        If an argument is unknown, or cores or memory are missing.
-    FileNotFoundError
-        If there is no such file.
-    """
+    """Read and check the arguments of `dask_jobqueue.SLURMCluster`, as queue, cores and memory, in YAML."""
     from dask_jobqueue import SLURMCluster
     from dask_jobqueue.core import Job
     from dask_jobqueue.slurm import SLURMJob
@@ -144,19 +115,6 @@ def slurm_cluster(arguments: Mapping[str, Any], threads: int) -> "SLURMCluster":
 
 
 def job_script(arguments: Mapping[str, Any], threads: int) -> str:
-    """Write the script of one SLURM job, without starting any.
-
-    Parameters
-    ----------
-    arguments : dict
-        As `read_slurm` returns them.
-    threads : int
-        Threads of a run, where `arguments` name no cores.
-
-    Returns
-    -------
-    script : str
-        What ``sbatch`` would be given.
-    """
+    """Write the script of one SLURM job, without starting any; `threads` count where no cores are named."""
     with slurm_cluster(arguments, threads) as cluster:
         return cluster.job_script()

@@ -28,7 +28,7 @@ from eeglab_models.finetuning.regimes import REGIMES
 from eeglab_models.models.base import known_models
 from eeglab_models.models.checkpoints import shipped_checkpoint
 
-__all__ = ["BASELINES", "Grid", "check_setting", "read_grid"]
+__all__ = ["BASELINES", "check_setting", "read_grid"]
 
 BASELINES = ("CSP + LDA", "tangent space + LR", "filter-bank CSP + LDA", "band power + LR")
 """Names of the baselines that a grid may compare: those of `eeglab_models.features.baselines`."""
@@ -56,17 +56,7 @@ def kinds() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Grid:
-    """Runs that belong together.
-
-    Attributes
-    ----------
-    name : str
-        Name of the file, without its ending.
-    notebook : pathlib.Path
-        What every run executes.
-    runs : tuple of Run
-        All of them, none twice.
-    """
+    """Runs that belong together, none twice, by the name of their file without its ending."""
 
     name: str
     notebook: Path

@@ -16,7 +16,7 @@ from eeglab_models.files import replacing
 from eeglab_models.scores import accuracy_interval, compare, mean_interval
 from eeglab_models.scores.comparison import combine_data_sets, correct_holm
 
-__all__ = ["compare_pipelines", "export", "fold_scores", "read_results", "summarise_runs"]
+__all__ = ["compare_pipelines", "fold_scores", "read_results", "summarise_runs"]
 
 # What the name of a pipeline is made of; parts that never vary are left out.
 NAMING = ("model", "checkpoint", "regime", "options", "lr", "max_epochs", "precision")
@@ -54,7 +54,7 @@ def read_results(source: str | Path) -> pd.DataFrame:
     Parameters
     ----------
     source : str or pathlib.Path
-        Folder of a sweep, or a table that `export` wrote as Parquet.
+        Folder of a sweep, or the table of its runs that the command ``results`` wrote as Parquet.
 
     Returns
     -------
@@ -104,14 +104,8 @@ def survey(folder: str | Path) -> tuple[pd.DataFrame, State]:
         latest[json.dumps(row["parameters"], sort_keys=True)] = row
     missing = asked - set(latest)
     problems = {key: problem for key, problem in failed.items() if key in missing}
-    state = State(
-        n_done=len(latest),
-        n_failed=len(problems),
-        n_missing=len(missing) - len(problems),
-        n_outdated=len(rows) - len(latest),
-        n_damaged=n_damaged,
-        problems=problems,
-    )
+    n_missing, n_outdated = len(missing) - len(problems), len(rows) - len(latest)
+    state = State(len(latest), len(problems), n_missing, n_outdated, n_damaged, problems)
     if not latest:
         hint = next(iter(failed.values()), "none has been started")
         raise FileNotFoundError(f"No run of {folder} is done yet: {hint}.")
@@ -320,44 +314,14 @@ def combine_rows(tested: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def export(
-    table: pd.DataFrame, folder: str | Path, formats: Sequence[str] = ("csv", "html", "tex", "parquet")
-) -> list[Path]:
-    """Write the table of runs, the summary, the comparisons and the figures.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        As `read_results` returns it.
-    folder : str or pathlib.Path
-        Where to; it is made if it is not there.
-    formats : sequence of {"csv", "html", "tex", "parquet"}
-        How to write tables. Only Parquet keeps the folds, and `read_results` reads it.
-
-    Returns
-    -------
-    paths : list of pathlib.Path
-        Files, each written whole or not at all.
-
-    Raises
-    ------
-    ValueError
-        If a format is unknown.
-    """
-    unknown = set(formats) - {"csv", "html", "tex", "parquet"}
-    if unknown:
-        raise ValueError(f"Formats are csv, html, tex and parquet, got {', '.join(sorted(unknown))}.")
-    folder = Path(folder)
+def export(table: pd.DataFrame, folder: Path) -> list[Path]:
+    """Write the runs, their summary and comparisons as tables, and the figures; each whole or not at all."""
     nested = [name for name in NESTED if name in table]
     plain = table.assign(**{name: table[name].map(json.dumps) for name in nested})
-    tables = {
-        "runs": plain,
-        "summary": summarise_runs(table),
-        "comparisons": compare_pipelines(table),
-    }
+    tables = {"runs": plain, "summary": summarise_runs(table), "comparisons": compare_pipelines(table)}
     paths = []
     for name, content in tables.items():
-        for ending in formats:
+        for ending in ("csv", "html", "tex", "parquet"):
             path = folder / f"{name}.{ending}"
             with replacing(path) as unfinished:
                 write_table(content, unfinished, ending)

@@ -31,7 +31,7 @@ from eeglab_models.files import write_json
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-__all__ = ["Progress", "sweep"]
+__all__ = ["sweep"]
 
 # Seconds between looks at what has finished, and at a run that another sweep is at.
 LOOK, LOOK_ELSEWHERE = 0.1, 2.0
@@ -43,39 +43,16 @@ class DiskFullError(OSError):
 
 @dataclass
 class Progress:
-    """How far a sweep is.
-
-    Attributes
-    ----------
-    n_runs : int
-        Runs of the grid.
-    resumed : int
-        Runs that were done before.
-    done, failed : int
-        Runs that this call completed, and those that failed.
-    elsewhere : int
-        Runs that another sweep completed meanwhile.
-    retried : int
-        Attempts that were lost with their worker and repeated.
-    waiting : int
-        Runs that another sweep is at.
-    running : dict
-        Start and parameters of what runs now, by id.
-    seconds : list of float
-        Time of every run that this call completed.
-    problems : dict
-        Sentence by id, of what failed.
-    n_workers : int
-        Runs at a time.
-    """
+    """How far a sweep is, in numbers of runs."""
 
     n_runs: int
-    resumed: int = 0
+    resumed: int = 0  # done before
     done: int = 0
     failed: int = 0
-    elsewhere: int = 0
-    retried: int = 0
-    waiting: int = 0
+    elsewhere: int = 0  # done by another sweep meanwhile
+    retried: int = 0  # attempts that were lost with their worker
+    waiting: int = 0  # for another sweep
+    # Start and parameters by id, seconds of every run that was completed, and sentences by id.
     running: dict[str, tuple[float, dict[str, Any]]] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)

@@ -61,7 +61,8 @@ def list_runs(console: Console, grid: Grid, n_done: int, seconds: float | None, 
 def live_progress(console: Console, grid: Grid) -> Iterator[Callable[[Progress], None]]:
     """Show what runs, what failed, what remains and how long it may take."""
     varying = varying_parameters(grid)
-    bar = Bar(TextColumn(grid.name), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[counts]}"))
+    name = TextColumn("{task.description}", markup=False)
+    bar = Bar(name, BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[counts]}"))
     task = bar.add_task(grid.name, total=len(grid.runs), counts="")
 
     def picture(progress: Progress) -> Table:

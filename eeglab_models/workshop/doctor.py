@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["diagnose"]
+__all__: list[str] = []
 
 OK, WARNING, BROKEN = "ok", "warning", "broken"
 MARKS = {OK: "green", WARNING: "yellow", BROKEN: "red"}
@@ -39,13 +39,7 @@ class Finding:
 
 
 def diagnose() -> list[Finding]:
-    """Check everything; a check that fails itself is a finding too.
-
-    Returns
-    -------
-    findings : list of Finding
-        In the order of `CHECKS`.
-    """
+    """Check everything, in the order of `CHECKS`; a check that fails itself is a finding too."""
     findings = []
     for name, check in CHECKS.items():
         try:

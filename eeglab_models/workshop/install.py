@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 if sys.version_info < (3, 11):  # noqa: UP036
     sys.exit(f"Python 3.11 or newer is needed, this is {platform.python_version()}.")
 
-__all__ = ["check", "install", "settings"]
+__all__: list[str] = []
 
 MANIFEST = "manifest.json"
 REPOSITORY = "eeglab_models.zip"
@@ -55,42 +55,13 @@ class Item:
 
 
 def settings(folder: str | Path) -> dict[str, str]:
-    """Name the variables of the environment that make the libraries use a folder, without a network.
-
-    Parameters
-    ----------
-    folder : str or pathlib.Path
-        A folder that `prefetch` filled.
-
-    Returns
-    -------
-    variables : dict of str
-        Values by name. They must be set before Python starts.
-    """
+    """Name the variables that make libraries use a folder offline; they must be set before Python starts."""
     folder = Path(folder).resolve()
     return {name: value.format(kit=folder) for name, value in SETTINGS.items()}
 
 
 def check(folder: str | Path) -> list[str]:
-    """Compare a folder with its manifest.
-
-    Parameters
-    ----------
-    folder : str or pathlib.Path
-        A folder that `prefetch` filled.
-
-    Returns
-    -------
-    problems : list of str
-        What is missing or altered, one sentence each; empty if all is well.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder has no manifest.
-    ValueError
-        If the manifest cannot be read.
-    """
+    """Compare a folder with its manifest: a sentence for all that is missing or altered."""
     folder = Path(folder).resolve()
     items = read_manifest(folder)
     failed = [f"{item.name} was not fetched: {item.problem}" for item in items if item.problem]
@@ -98,33 +69,8 @@ def check(folder: str | Path) -> list[str]:
 
 
 def install(folder: str | Path, target: str | Path) -> int:
-    """Unpack the repository, install its packages from the wheels, and run its doctor.
-
-    What is there already is kept, so that a second call goes on after an interruption.
-
-    Parameters
-    ----------
-    folder : str or pathlib.Path
-        A folder that `prefetch` filled for a workshop.
-    target : str or pathlib.Path
-        Folder for the repository: a new or empty one, or one that was set up from the same version.
-
-    Returns
-    -------
-    code : int
-        Exit code of the doctor: 0, or 1 if something is broken.
-
-    Raises
-    ------
-    ValueError
-        If the kit is damaged, or was made for other computers than this one.
-    FileNotFoundError
-        If the folder is no kit, or holds no repository.
-    FileExistsError
-        If the target holds something else.
-    RuntimeError
-        If the packages cannot be installed.
-    """
+    """Unpack the repository, install its packages from the wheels, and return what its doctor ends with."""
+    # What is there already is kept: a second call goes on after an interruption.
     folder, target = Path(folder).resolve(), Path(target).absolute()
     items = read_manifest(folder)
     print(f"Verifying {sum(len(item.files) for item in items)} files in {folder}", flush=True)

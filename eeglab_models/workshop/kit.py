@@ -30,16 +30,14 @@ from eeglab_models.workshop.install import (
     SETTINGS,
     WHEELS,
     Item,
-    check,
     damage,
     describe,
     read_manifest,
-    settings,
     unlisted_wheels,
 )
 from eeglab_models.workshop.wheels import HERE, Project, fetch_wheels, own_version, read_project
 
-__all__ = ["check", "prefetch", "settings"]
+__all__ = ["prefetch"]
 
 ROOT = Path(__file__).parents[2]
 HUB_CACHE = "huggingface/hub"

@@ -87,6 +87,8 @@ def fetch_here(project: Project, folder: Path, part: Path) -> None:
 
 def fetch_for(project: Project, folder: Path, part: Path, target: str, python_version: str) -> None:
     """Follow the requirements of every wheel ourselves: pip reads their markers as if for this computer."""
+    # uv resolves for other platforms, but reads none of pip's settings (mirrors, indexes of torch's builds),
+    # knows a fixed list of platforms, and names only the first of the packages without a wheel.
     environment = describe_platform(target, python_version)
     options = ["--no-deps", "--only-binary=:all:", "--implementation", "cp"]
     options += [
