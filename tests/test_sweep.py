@@ -15,7 +15,7 @@ from experiment_stubs import write_grid, write_notebook
 from filelock import FileLock
 from rich.console import Console
 
-from eeglab_models.experiments import cluster, runs, sweep, terminal, warm
+from eeglab_models.experiments import cluster, runs, sweep, terminal, versions, warm
 from eeglab_models.experiments.grid import Grid, read_grid
 from eeglab_models.experiments.runs import Limits, Outcome, Run, execute
 
@@ -85,13 +85,13 @@ def test_the_name_of_a_run_follows_its_parameters_and_the_code(run):
 
 def test_the_version_of_the_code_follows_the_notebook_but_not_its_outputs(tmp_path):
     path = write_notebook(tmp_path)
-    version = runs.code_version(path)
+    version = versions.code_version(path)
     notebook = read(path)
     notebook["cells"][1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "x"}]
     path.write_text(json.dumps(notebook))
 
-    assert runs.code_version(path) == version
-    assert runs.code_version(write_notebook(tmp_path, body="1 + 1")) != version
+    assert versions.code_version(path) == version
+    assert versions.code_version(write_notebook(tmp_path, body="1 + 1")) != version
 
 
 def test_a_run_leaves_its_row_and_its_notebook_and_is_not_repeated(run, tmp_path):
@@ -245,8 +245,8 @@ def test_a_warm_kernel_shares_no_state_and_no_random_numbers(tmp_path):
 
 
 def test_the_process_that_forks_is_started_anew_for_other_code(monkeypatch):
-    versions = iter(["old", "old", "new"])
-    monkeypatch.setattr(warm, "source_version", lambda: next(versions))
+    seen = iter(["old", "old", "new"])
+    monkeypatch.setattr(warm, "source_version", lambda: next(seen))
 
     first, same, other = (warm.warm_process() for _ in range(3))
 
@@ -260,15 +260,15 @@ def test_the_version_of_the_code_is_that_of_what_decides_a_result(monkeypatch, t
     for file in ("models/eegpt.py", "plotting/maps.py", "workshop/kit.py"):
         (tmp_path / file).parent.mkdir()
         (tmp_path / file).write_text("1")
-    monkeypatch.setattr(runs, "PACKAGE", tmp_path)
-    before = runs.source_version()
+    monkeypatch.setattr(versions, "PACKAGE", tmp_path)
+    before = versions.source_version()
     (tmp_path / "plotting/maps.py").write_text("2")
     (tmp_path / "workshop/kit.py").write_text("2")
-    same = runs.source_version()
+    same = versions.source_version()
     (tmp_path / "models/eegpt.py").write_text("2")
 
     assert same == before
-    assert runs.source_version() != before
+    assert versions.source_version() != before
 
 
 class Answer:

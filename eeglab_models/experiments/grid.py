@@ -23,7 +23,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt
 
 from eeglab_models.configs import about, check_arguments, check_name, check_value, nearest, read_yaml
-from eeglab_models.experiments.runs import PACKAGE, PLACES, Run, code_version
+from eeglab_models.experiments.runs import PLACES, Run
+from eeglab_models.experiments.versions import PACKAGE, code_version
 from eeglab_models.finetuning.regimes import REGIMES
 from eeglab_models.models.base import known_models
 from eeglab_models.models.checkpoints import shipped_checkpoint

@@ -29,13 +29,11 @@ from typing import Any
 
 import psutil
 
+from eeglab_models.experiments.versions import PACKAGE, code_version
 from eeglab_models.files import locked, write_json
 
 __all__ = ["write_row"]
 
-PACKAGE = Path(__file__).parents[1]
-# Rooms whose code decides no result: what a notebook computes is the same without them.
-NOT_DECIDING = ("experiments", "plotting", "workshop", "__main__.py", "moved.py")
 ROW, DONE, FAILED, NOTEBOOK = "result.json", "DONE", "FAILED.json", "run.ipynb"
 # Parameters of a notebook that say where things go: the runner sets them, and they name no other run.
 PLACES = ("output_folder", "checkpoint_folder")
@@ -82,26 +80,6 @@ class Outcome:
     status: str
     seconds: float = 0.0
     problem: str = ""
-
-
-def code_version(notebook: Path) -> str:
-    """Hash what decides a result: the package's source and the notebook's code, in 12 hexadecimal digits.
-
-    A commit that changes neither, or that only records what was tried before, leaves it as it is.
-    """
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    return hashlib.sha256(f"{source_version()}{json.dumps(code)}".encode()).hexdigest()[:12]
-
-
-def source_version() -> str:
-    """Hash the package's source, without the rooms that decide no result."""
-    digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE).parts
-        if parts[0] not in NOT_DECIDING:
-            digest.update("/".join(parts).encode() + b"\n" + path.read_bytes())
-    return digest.hexdigest()
 
 
 def is_done(home: Path) -> bool:

@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
-from eeglab_models.experiments.runs import source_version
+from eeglab_models.experiments.versions import source_version
 
 __all__: list[str] = []
 

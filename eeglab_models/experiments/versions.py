@@ -1,0 +1,29 @@
+"""Which code gave a result: hashes of what decides it, whatever else was changed."""
+
+import hashlib
+import json
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+# Rooms whose code decides no result: what a notebook computes is the same without them.
+NOT_DECIDING = ("experiments", "plotting", "workshop", "__main__.py", "moved.py")
+
+
+def code_version(notebook: Path) -> str:
+    """Hash what decides a result: the package's source and the notebook's code, in 12 hexadecimal digits.
+
+    A commit that changes neither, or that only records what was tried before, leaves it as it is.
+    """
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return hashlib.sha256(f"{source_version()}{json.dumps(code)}".encode()).hexdigest()[:12]
+
+
+def source_version() -> str:
+    """Hash the package's source, without the rooms that decide no result."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).parts
+        if parts[0] not in NOT_DECIDING:
+            digest.update("/".join(parts).encode() + b"\n" + path.read_bytes())
+    return digest.hexdigest()
