@@ -1,7 +1,8 @@
 """Variants of training windows that mean the same, so that a model sees more than was recorded.
 
-Every function takes a batch and its sampling frequency and returns a new batch; `functools.partial` sets
-its strength. The same generator gives the same variants, on every device.
+`FineTuner` takes them as ``augment``. Every function takes a batch in any unit and its sampling frequency in
+Hz, and returns a new batch; `functools.partial` sets its strength. The same generator, on the processor,
+gives the same variants on every device; without one, they follow torch's own random numbers.
 """
 
 import math
@@ -10,32 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["channel_dropout", "frequency_shift", "sign_flip", "time_shift"]
-
 Windows = Float[Tensor, "batch n_chans n_times"]
 
 
 def channel_dropout(
     x: Windows, sfreq: float, *, drop_prob: float = 0.2, generator: torch.Generator | None = None
 ) -> Windows:
-    """Silence channels, so that a model does not depend on a single one.
-
-    Parameters
-    ----------
-    x : torch.Tensor, shape (batch, n_chans, n_times)
-        EEG windows in any unit.
-    sfreq : float
-        Sampling frequency in Hz; has no effect here.
-    drop_prob : float
-        Probability of setting a channel of a window to zero. The others keep their amplitude.
-    generator : torch.Generator or None
-        Source of randomness, on the CPU; None means torch's own.
-
-    Returns
-    -------
-    variants : torch.Tensor, shape (batch, n_chans, n_times)
-        Windows in the same unit, with silent channels.
-    """
+    """Set each channel of a window to zero with `drop_prob`; the others keep their amplitude."""
     keep = torch.rand((*x.shape[:2], 1), generator=generator) >= drop_prob  # (batch, n_chans, 1)
     return x * keep.to(x.device)
 
@@ -43,24 +25,7 @@ def channel_dropout(
 def time_shift(
     x: Windows, sfreq: float, *, max_shift: float = 0.1, generator: torch.Generator | None = None
 ) -> Windows:
-    """Move every window in time; what leaves at one end enters at the other.
-
-    Parameters
-    ----------
-    x : torch.Tensor, shape (batch, n_chans, n_times)
-        EEG windows in any unit.
-    sfreq : float
-        Sampling frequency in Hz.
-    max_shift : float
-        Largest shift in seconds, to either side.
-    generator : torch.Generator or None
-        Source of randomness, on the CPU; None means torch's own.
-
-    Returns
-    -------
-    variants : torch.Tensor, shape (batch, n_chans, n_times)
-        Windows, all channels of each moved by the same number of samples.
-    """
+    """Move windows by up to `max_shift` seconds; what leaves at one end enters at the other."""
     n_most = int(max_shift * sfreq)
     shifts = torch.randint(-n_most, n_most + 1, (len(x), 1, 1), generator=generator)  # (batch, 1, 1)
     samples = (torch.arange(x.shape[-1]) - shifts) % x.shape[-1]  # (batch, 1, n_times)
@@ -68,22 +33,7 @@ def time_shift(
 
 
 def sign_flip(x: Windows, sfreq: float, *, generator: torch.Generator | None = None) -> Windows:
-    """Turn half of the windows upside down: rhythms keep their power, evoked potentials do not keep theirs.
-
-    Parameters
-    ----------
-    x : torch.Tensor, shape (batch, n_chans, n_times)
-        EEG windows in any unit.
-    sfreq : float
-        Sampling frequency in Hz; has no effect here.
-    generator : torch.Generator or None
-        Source of randomness, on the CPU; None means torch's own.
-
-    Returns
-    -------
-    variants : torch.Tensor, shape (batch, n_chans, n_times)
-        Windows in the same unit, each as it was or times minus one.
-    """
+    """Turn half of the windows upside down: rhythms keep their power, evoked potentials do not."""
     signs = 2 * torch.randint(0, 2, (len(x), 1, 1), generator=generator) - 1  # (batch, 1, 1)
     return x * signs.to(x.device)
 
@@ -91,24 +41,9 @@ def sign_flip(x: Windows, sfreq: float, *, generator: torch.Generator | None = N
 def frequency_shift(
     x: Windows, sfreq: float, *, max_shift: float = 1.0, generator: torch.Generator | None = None
 ) -> Windows:
-    """Move the spectrum of every window up or down, as rhythms differ from head to head.
+    """Move spectra by up to `max_shift` Hz, up or down, as rhythms differ from head to head.
 
-    Parameters
-    ----------
-    x : torch.Tensor, shape (batch, n_chans, n_times)
-        EEG windows in any unit.
-    sfreq : float
-        Sampling frequency in Hz.
-    max_shift : float
-        Largest shift in Hz, to either side.
-    generator : torch.Generator or None
-        Source of randomness, on the CPU; None means torch's own.
-
-    Returns
-    -------
-    variants : torch.Tensor, shape (batch, n_chans, n_times)
-        Windows, all channels of each moved by the same frequency. What is pushed below 0 Hz comes back
-        mirrored.
+    What is pushed below 0 Hz comes back mirrored.
     """
     n_times = x.shape[-1]
     shifts = (2 * torch.rand((len(x), 1, 1), generator=generator) - 1) * max_shift  # (batch, 1, 1)

@@ -9,10 +9,7 @@ from torch import nn
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.report import keys_of
 
-__all__ = ["REGIMES"]
-
 REGIMES = ("head", "lora", "last_n", "full", "scratch")
-"""How much of a model learns, from its head alone to everything: `apply_regime` tells what each means."""
 
 
 def start_model(model: EEGModel, regime: str) -> EEGModel:
@@ -30,11 +27,8 @@ def apply_regime(
 ) -> tuple[tuple[nn.Module, ...], Any]:
     """Freeze what the regime freezes, in place, and give what learns and, for ``"lora"``, the adapters.
 
-    All modules but those that learn have to stay in evaluation mode. LoRA's output is doubled.
-
-    References
-    ----------
-    Hu et al. (2022), LoRA: low-rank adaptation of large language models, ICLR, section 4.1.
+    All modules but those that learn have to stay in evaluation mode. LoRA's output is doubled, see Hu et al.
+    (2022), LoRA: low-rank adaptation of large language models, ICLR, section 4.1.
     """
     layout, adapters = model.layout, None
     learning = [model.get_submodule(name) for name in layout.task_modules]
@@ -90,11 +84,8 @@ def group_parameters(
 ) -> list[dict[str, Any]]:
     """Group what learns by its learning rate and by whether it decays: biases, norms and tables do not.
 
-    From one layer to the layer below, the rate falls by `layer_decay`; ``"peak"`` repeats it for schedules.
-
-    References
-    ----------
-    Bao et al. (2022), BEiT, ICLR, appendix: layer-wise decay.
+    From one layer to the layer below, the rate falls by `layer_decay`, as in Bao et al. (2022), BEiT, ICLR,
+    appendix; ``"peak"`` repeats it for schedules.
     """
     layout, layers = model.layout, layers_of(model)
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]

@@ -89,31 +89,10 @@ def batch_numbers(n_windows: int, batch_size: int, seed: int, step: int) -> list
     return shuffle(n_windows, seed, epoch)[place * batch_size :][:batch_size].tolist()
 
 
-class StepOrder:
-    """Numbers of the windows of every step that is left, of one process's share of the batch."""
-
-    def __init__(self, n_windows: int, batch_size: int, seed: int, steps: range, share: slice) -> None:
-        self.n_windows, self.batch_size, self.seed = n_windows, batch_size, seed
-        self.steps, self.share = steps, share
-
-    def __len__(self) -> int:
-        """Count the steps."""
-        return len(self.steps)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        """Go through the steps."""
-        for step in self.steps:
-            yield batch_numbers(self.n_windows, self.batch_size, self.seed, step)[self.share]
-
-
 def read_ahead(
     data: Any, batch_size: int, seed: int, steps: range, share: slice, n_workers: int
 ) -> Iterator[Float[Tensor, "share n_chans n_times"]]:
     """Read this process's share of the windows of every step that is left."""
-    order = StepOrder(len(data), batch_size, seed, steps, share)
-    yield from DataLoader(data, batch_sampler=order, num_workers=n_workers, collate_fn=keep)
-
-
-def keep(windows: Tensor) -> Tensor:
-    """Leave a batch as it is."""
-    return windows
+    order = (batch_numbers(len(data), batch_size, seed, step)[share] for step in steps)
+    # Batches are read whole; other processes cannot be sent a function without a name.
+    yield from DataLoader(data, batch_sampler=order, num_workers=n_workers, collate_fn=Tensor.contiguous)

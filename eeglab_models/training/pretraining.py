@@ -20,7 +20,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from eeglab_models.files import locked, replacing
-from eeglab_models.models.base import EEGModel
 from eeglab_models.training.batches import (
     as_dataset,
     batch_numbers,
@@ -148,7 +147,7 @@ class Pretraining(Loop):
             check_same(found.facts, self.facts, self.folder)
             self.step = found.step
             self.restore(found.tensors)
-        elif hasattr(objective, "start"):
+        else:
             seed_device(seed_of(settings.seed, START), self.device)
             numbers = batch_numbers(len(self.data), settings.batch_size, settings.seed, 0)
             objective.start(self.data.__getitems__(numbers).to(self.device))
@@ -234,7 +233,7 @@ class Pretraining(Loop):
     def finish(self) -> None:
         """Save what pretraining is for: the encoder, or an objective that saves itself."""
         encoder = getattr(self.module.eval(), "encoder", None)
-        saved = encoder if isinstance(encoder, EEGModel) else self.module
+        saved = encoder if hasattr(encoder, "save_pretrained") else self.module
         if self.is_first and hasattr(saved, "save_pretrained"):
             # Whoever finds the folder takes the training for finished.
             with replacing(self.folder / "encoder") as unfinished:

@@ -1,75 +1,33 @@
 """How learning rate, weight decay and momentum change in the course of training.
 
 Every schedule is a function of the number of the step, counted from 0, and of the number of steps, and has no
-memory: training that goes on after an interruption needs no state of it.
+memory: training that goes on after an interruption needs no state of it. The other arguments are what
+`Settings` takes; shares are those of all steps.
 """
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from annotated_types import Ge, Gt, Le
+from eeglab_models.configs import Positive, Share, check_arguments, check_name, check_value
 
-from eeglab_models.configs import check_arguments, check_name, check_value
-
-__all__ = ["SCHEDULES", "constant", "cosine", "linear", "one_cycle", "value_at", "warmup_cosine"]
-
-Share = Annotated[float, Ge(0), Le(1)]
+__all__: list[str] = []
 
 
 def constant(step: int, n_steps: int, value: float) -> float:
-    """Keep one value.
-
-    Parameters
-    ----------
-    step, n_steps : int
-        Number of the step, and of all steps.
-    value : float
-        The value.
-
-    Returns
-    -------
-    value : float
-        The same.
-    """
+    """Keep one value."""
     return value
 
 
 def linear(step: int, n_steps: int, start: float, end: float) -> float:
-    """Go from one value to another in a straight line.
-
-    Parameters
-    ----------
-    step, n_steps : int
-        Number of the step, and of all steps.
-    start, end : float
-        Values of the first and of the last step.
-
-    Returns
-    -------
-    value : float
-        Value of the step.
-    """
+    """Go from one value, that of the first step, to another in a straight line."""
     return start + (end - start) * share_done(step, n_steps - 1)
 
 
-def cosine(step: int, n_steps: int, start: float, end: float, span: Annotated[float, Gt(0)] = 1.0) -> float:
+def cosine(step: int, n_steps: int, start: float, end: float, span: Positive = 1.0) -> float:
     """Go from one value to another along half a cosine, slowly at both ends.
 
-    Parameters
-    ----------
-    step, n_steps : int
-        Number of the step, and of all steps.
-    start, end : float
-        Values of the first step, and at the end of the half cosine.
-    span : float
-        Length of the half cosine, in trainings. CodeBrain's is 4: it trains for 10 epochs along a cosine of
-        40.
-
-    Returns
-    -------
-    value : float
-        Value of the step.
+    `span` is its length, in trainings: CodeBrain trains for 10 epochs along a cosine of 40, so its span is 4.
     """
     return bend(start, end, share_done(step, span * (n_steps - 1)))
 
@@ -77,25 +35,9 @@ def cosine(step: int, n_steps: int, start: float, end: float, span: Annotated[fl
 def warmup_cosine(
     step: int, n_steps: int, peak: float, end: float = 0.0, start: float = 0.0, share: Share = 0.1
 ) -> float:
-    """Rise in a straight line, then fall along half a cosine.
+    """Rise in a straight line, for `share` of the steps, then fall from the peak along half a cosine.
 
-    Parameters
-    ----------
-    step, n_steps : int
-        Number of the step, and of all steps.
-    peak : float
-        Highest value, reached by the last step of the rise.
-    end : float
-        Value of the last step.
-    start : float
-        Where the rise begins, one step before the first one; so no step is lost to a rate of zero.
-    share : float
-        Share of the steps in which the value rises.
-
-    Returns
-    -------
-    value : float
-        Value of the step.
+    The rise begins at `start`, one step before the first one; so no step is lost to a rate of zero.
     """
     n_warm = round(share * n_steps)
     if step < n_warm:
@@ -104,28 +46,9 @@ def warmup_cosine(
 
 
 def one_cycle(step: int, n_steps: int, start: float, peak: float, end: float, share: Share = 0.2) -> float:
-    """Go to a peak and on to an end, each along half a cosine.
+    """Go to a peak and on to an end, each along half a cosine: Smith and Topin (2019), Super-convergence.
 
-    For the learning rate the peak is its highest value. Published recipes that use torch's ``OneCycleLR``
-    also cycle AdamW's first beta by default, from 0.95 to 0.85 and back.
-
-    Parameters
-    ----------
-    step, n_steps : int
-        Number of the step, and of all steps.
-    start, peak, end : float
-        Values of the first step, after `share` of the steps, and of the last step.
-    share : float
-        Share of the steps on the way to the peak.
-
-    Returns
-    -------
-    value : float
-        Value of the step.
-
-    References
-    ----------
-    Smith and Topin (2019), Super-convergence; with half cosines, as in torch's ``OneCycleLR``.
+    Published recipes with torch's ``OneCycleLR`` also cycle AdamW's first beta, from 0.95 to 0.85 and back.
     """
     turn = share * n_steps - 1
     if step <= turn:
@@ -138,21 +61,7 @@ SCHEDULES = {function.__name__: function for function in (constant, linear, cosi
 
 
 def value_at(schedule: float | Mapping[str, Any], step: int, n_steps: int) -> float:
-    """Look up the value of a schedule that is written as plain values.
-
-    Parameters
-    ----------
-    schedule : float or mapping
-        A number stays what it is. A mapping names one of `SCHEDULES` and gives its arguments:
-        ``{"schedule": "warmup_cosine", "peak": 1e-3, "share": 0.1}``.
-    step, n_steps : int
-        Number of the step, and of all steps.
-
-    Returns
-    -------
-    value : float
-        Value of the step.
-    """
+    """Look up a step's value of a schedule: a number stays, a mapping has a name and arguments."""
     if not isinstance(schedule, Mapping):
         return float(schedule)
     arguments = {name: value for name, value in schedule.items() if name != "schedule"}

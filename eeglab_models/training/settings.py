@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge
 
-from eeglab_models.configs import check_arguments
+from eeglab_models.configs import BelowOne, Count, NotNegative, Positive, check_arguments
 from eeglab_models.training.schedules import check_schedule
 
-__all__ = ["FREE", "Settings"]
+__all__ = ["Settings"]
 
 FREE = (
     *("log_every", "validate_every", "checkpoint_every", "figure_every"),
@@ -17,19 +17,17 @@ FREE = (
 )
 """Settings that change nothing about the weights, so that training may go on with others."""
 Schedule = Mapping[str, str | float]
-Count = Annotated[int, Ge(1)]
-Positive = Annotated[float, Gt(0)]
-NotNegative = Annotated[float, Ge(0)]
 # A beta of 1 would never forget the first gradient.
-Beta = Annotated[float, Ge(0), Lt(1)]
+Beta = BelowOne
 
 
 @dataclass(frozen=True)
 class Settings:
     """How to train; learning rate, weight decay and first beta may be schedules.
 
-    A schedule is a number, or a mapping: ``{"schedule": "warmup_cosine", "peak": 1e-3, "share": 0.1}``; see
-    `eeglab_models.training.schedules`.
+    A schedule is a number, or a mapping: ``{"schedule": "warmup_cosine", "peak": 1e-3, "share": 0.1}``. There
+    are ``constant`` (value), ``linear`` (start, end), ``cosine`` (start, end, span), ``warmup_cosine`` (peak,
+    end, start, share) and ``one_cycle`` (start, peak, end, share); see `eeglab_models.training.schedules`.
 
     Attributes
     ----------
