@@ -12,9 +12,17 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import yaml
+from annotated_types import Ge, Gt, Le, Lt
+
+# Ranges of arguments, for annotations that `check_arguments` reads.
+Count = Annotated[int, Ge(1)]
+Positive = Annotated[float, Gt(0)]
+NotNegative = Annotated[float, Ge(0)]
+Share = Annotated[float, Ge(0), Le(1)]
+BelowOne = Annotated[float, Ge(0), Lt(1)]
 
 LARGEST = 2**20
 DEEPEST = 20
@@ -27,6 +35,8 @@ WORDS = {
     "list_type": "a list",
     "none_required": "null",
     "string_type": "text",
+    "too_long": "shorter",
+    "too_short": "longer",
     "tuple_type": "a list",
 }
 

@@ -11,7 +11,7 @@ from eeglab_models.pretraining.codebrain.code_prediction import CodePrediction
 from eeglab_models.pretraining.codebrain.tokenizer import TFDualTokenizer
 from eeglab_models.pretraining.eegdino.self_distillation import SelfDistillation
 from eeglab_models.pretraining.eegpt.alignment import MaskedAlignment
-from eeglab_models.pretraining.objective import follow
+from eeglab_models.pretraining.objective import Objective, follow
 from eeglab_models.training.processes import mean_over_processes
 
 # Without dropout, which every process draws for itself.
@@ -53,7 +53,7 @@ EEGDINO_SIZES = {
 }
 
 
-class TinyObjective(nn.Module):
+class TinyObjective(Objective):
     """Predicts a teacher's view of whole windows from masked ones; has dropout, a teacher and a centre."""
 
     def __init__(self, drop_prob=0.1, bad_step=None, still=False):

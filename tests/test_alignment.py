@@ -608,11 +608,14 @@ def test_deeper_layers_begin_smaller():
         ({"encoder": {"patch_stride": 8}}, "patch_stride=8"),
         ({"encoder": {"embed_dim": 18}}, "multiple of 4, got 6"),
         ({"n_visible_channels": 7}, r"n_chans - 1 = 6, got 7"),
-        ({"n_visible_channels": 0}, "got 0"),
-        ({"hidden_prob": 1.0}, "hidden_prob must be at least 0 and below 1, got 1.0"),
-        ({"reconstruct_prob": 0.0}, "reconstruct_prob must be above 0"),
-        ({"momentum": (0.9, 1.1)}, "momentum must be two shares"),
-        ({"n_predictor_layers": 0}, "n_layers must be at least 1, got 0"),
+        ({"n_visible_channels": 0}, "greater than or equal to 1, got 0"),
+        ({"hidden_prob": 1.0}, "hidden_prob of MaskedAlignment should be less than 1, got 1.0"),
+        ({"reconstruct_prob": 0.0}, "reconstruct_prob of MaskedAlignment should be greater than 0"),
+        ({"momentum": (0.9, 1.1)}, r"momentum of MaskedAlignment\[1\] should be less than or equal to 1"),
+        (
+            {"n_predictor_layers": 0},
+            "n_predictor_layers .* should be greater than or equal to 1",
+        ),
     ],
 )
 def test_options_that_make_no_objective_are_refused(changes, message):

@@ -354,7 +354,11 @@ def test_two_processes_train_as_one_with_the_whole_batch(together, tmp_path, nam
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_every_objective_keeps_what_the_loop_asks_for(name):
-    assert isinstance(BUILDERS[name]()[0], Objective)
+    objective = BUILDERS[name]()[0]
+
+    assert isinstance(objective, Objective)
+    assert type(objective).draw is not Objective.draw
+    assert type(objective).forward is not Objective.forward
 
 
 def test_an_epoch_shows_every_window_once_and_the_next_in_another_order():

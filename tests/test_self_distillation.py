@@ -536,14 +536,20 @@ def test_all_windows_get_one_answer_without_centring_and_a_slow_teacher():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n_global": 1}, "n_global must be at least 2, got 1"),
-        ({"n_local": 0}, "n_local must be at least 1, got 0"),
-        ({"global_time": 1.5}, "global_time must be above 0 and at most 1, got 1.5"),
-        ({"masked_channels": 1.0}, "masked_channels must be from 0 to below 1, got 1.0"),
-        ({"momentum": [0.9, 1.1]}, "momentum must be from 0 to 1, got"),
-        ({"momentum": [0.9]}, "momentum needs two numbers, for start and end, got"),
-        ({"teacher_temperature": (0.0, 0.07)}, "teacher_temperature must be positive, got"),
-        ({"patch_alignment": "random"}, "must be one of .'same crop', 'position'., got 'random'"),
+        ({"n_global": 1}, "n_global of SelfDistillation should be greater than or equal to 2, got 1"),
+        ({"n_local": 0}, "n_local of SelfDistillation should be greater than or equal to 1, got 0"),
+        ({"global_time": 1.5}, "global_time of SelfDistillation should be less than or equal to 1, got 1.5"),
+        ({"masked_channels": 1.0}, "masked_channels of SelfDistillation should be less than 1, got 1.0"),
+        (
+            {"momentum": [0.9, 1.1]},
+            r"momentum of SelfDistillation\[1\] should be less than .* 1, got 1.1",
+        ),
+        ({"momentum": [0.9]}, "momentum of SelfDistillation should be longer, got"),
+        (
+            {"teacher_temperature": (0.0, 0.07)},
+            r"teacher_temperature .*\[0\] should be greater than 0",
+        ),
+        ({"patch_alignment": "random"}, "no patch_alignment 'random'.* There are: same crop, position"),
         ({"channel_ids": [0, 1, 2, 3, 19]}, "numbers from 0 to 18"),
         ({"channel_ids": [0, 1, 2, 3, 3]}, "a slot of its own"),
     ],

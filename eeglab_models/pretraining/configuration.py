@@ -5,7 +5,13 @@ A configuration has these parts, of which only `encoder` and `tokenizer` may be 
     objective: {name: MaskedAlignment, momentum: [0.996, 1.0]}     # a class of OBJECTIVES and its arguments
     encoder: {embed_dim: 64, depth: 4}                             # arguments of its encoder
     tokenizer: outputs/codebrain-tokenizer-toy/encoder             # of CodePrediction only
-    data: {seconds: 4.0, held_out: 2, simulated: {n_subjects: 9}}  # see eeglab_models.pretraining.corpus.data
+    data:                                                          # one source or more, prepared alike
+      seconds: 4.0                           # length of a window; else that of the corpus
+      channels: [C3, Cz, C4]                 # else those of simulation, corpus or contract
+      held_out: 2                            # the last subjects of every source, or a list of names
+      simulated: {n_subjects: 9}             # arguments of SimulatedMotorImagery
+      recordings: {source: recordings/}      # a folder, or a list; arguments of build_corpus
+      corpus: outputs/corpus                 # folder that build_corpus filled
     training: {n_steps: 1000, batch_size: 32, lr: 1e-3}            # Settings; n_epochs may replace n_steps
 
 Numbers of channels and samples, and the rate, come from the data.
@@ -41,13 +47,13 @@ from eeglab_models.training.settings import FREE, Settings
 
 __all__ = ["Configuration", "ready_configurations", "read_configuration"]
 
+# The only classes that a configuration can name: where they are, and which encoder they train.
 OBJECTIVES = {
     "TFDualTokenizer": ("codebrain.tokenizer", "codebrain", "CodeBrain"),
     "CodePrediction": ("codebrain.code_prediction", "codebrain", "CodeBrain"),
     "MaskedAlignment": ("eegpt.alignment", "eegpt", "EEGPT"),
     "SelfDistillation": ("eegdino.self_distillation", "eegdino", "EEGDINO"),
 }
-"""The only classes that a configuration can name: where they are, and which encoder they train."""
 READY = Path(__file__).with_name("configs")
 RECORD = "configuration.json"
 
@@ -190,33 +196,11 @@ class Configuration:
         processes = join_processes(self.training.get("cpu", False))
         # Processes that train together would write over each other.
         if processes.is_main_process:
-            self.record(folder)
+            record(self, folder)
         processes.wait_for_everyone()
         data, held_out = self.data.load(find_classes(self.objective)[1], folder)
         settings = self.settings(len(data))
         return pretrain(objective, data, settings, folder, validation=held_out, progress=progress)
-
-    def record(self, folder: Path) -> None:
-        """Write the configuration down, or refuse a folder with results of another one.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            Folder of results; made if it is not there.
-
-        Raises
-        ------
-        ValueError
-            If the folder belongs to another configuration.
-        """
-        own = json.loads(json.dumps(asdict(self)))
-        path = folder / RECORD
-        if path.is_file():
-            before = read_json(path)
-            compare(before, own, folder)
-            if before == own:
-                return
-        write_json(path, own)
 
 
 def ready_configurations() -> list[str]:
@@ -342,6 +326,17 @@ def name_layers(model: type[EEGModel], arguments: Mapping[str, Any]) -> dict[str
         name: layers.get(value, value) if isinstance(value, str) else value
         for name, value in arguments.items()
     }
+
+
+def record(configuration: Configuration, folder: Path) -> None:
+    """Write a configuration down, or refuse a folder with results of another one."""
+    own = json.loads(json.dumps(asdict(configuration)))
+    path = folder / RECORD
+    before = read_json(path) if path.is_file() else {}
+    if before:
+        compare(before, own, folder)
+    if before != own:
+        write_json(path, own)
 
 
 def compare(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path, where: str = "") -> None:

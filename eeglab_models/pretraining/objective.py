@@ -1,7 +1,5 @@
 """What the loop asks of an objective, the promise that all keep, and the average that teachers are."""
 
-from typing import Protocol, runtime_checkable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -9,23 +7,50 @@ from torch import Tensor, nn
 __all__ = ["Objective"]
 
 
-@runtime_checkable
-class Objective(Protocol):
+class Objective(nn.Module):
     """A module that turns windows into losses, without labels.
 
-    Beside what is written here it is a `torch.nn.Module`. All that a step changes, teachers, codebooks and
-    centres, is in its `state_dict`, and changes only in training mode. Two further methods are called where
-    they exist: ``start(windows)``, once before the first step, with all windows of that step in every
-    process; and ``save_pretrained(folder)``, at the end, if `encoder` is not one of the models. Where there
-    is a mapping `arguments` of its settings, training goes on with the same ones only.
+    All that a step changes, teachers, codebooks and centres, is in its `state_dict`, and changes only in
+    training mode. Where there is a mapping `arguments` of its settings, training goes on with the same ones
+    only. If `encoder` cannot save itself, the objective may have a method ``save_pretrained(folder)``.
 
     Attributes
     ----------
     encoder : torch.nn.Module
         The model that pretraining is for, ready to be probed after it.
+    AT_REST : str or None
+        Name of the part that is in evaluation mode even while the rest trains.
     """
 
     encoder: nn.Module
+    AT_REST: str | None = None
+
+    def train(self, mode: bool = True) -> "Objective":
+        """Switch between training and evaluation; what is at rest stays in evaluation mode.
+
+        Parameters
+        ----------
+        mode : bool
+            Train, or evaluate.
+
+        Returns
+        -------
+        objective : Objective
+            This objective.
+        """
+        super().train(mode)
+        if self.AT_REST is not None:
+            self.get_submodule(self.AT_REST).eval()
+        return self
+
+    def start(self, windows: Float[Tensor, "n_windows n_chans n_times"]) -> None:
+        """Get ready for the first step; by default, there is nothing to do.
+
+        Parameters
+        ----------
+        windows : torch.Tensor, shape (n_windows, n_chans, n_times)
+            All windows of that step, in every process, in the unit and at the rate of the encoder's contract.
+        """
 
     def draw(
         self, windows: Float[Tensor, "n_windows n_chans n_times"], generator: torch.Generator | None = None
@@ -43,8 +68,13 @@ class Objective(Protocol):
         -------
         drawn : dict of torch.Tensor
             On the processor. The first axis is n_windows, or 1 for what all windows share.
+
+        Raises
+        ------
+        NotImplementedError
+            If an objective does not say it.
         """
-        ...
+        raise NotImplementedError
 
     def forward(
         self, windows: Float[Tensor, "batch n_chans n_times"], drawn: dict[str, Tensor] | None = None
@@ -62,18 +92,22 @@ class Objective(Protocol):
         -------
         losses : dict of torch.Tensor
             ``"loss"`` is to be minimised; everything else, its terms and monitors, has no gradient.
+
+        Raises
+        ------
+        NotImplementedError
+            If an objective does not say it.
         """
-        ...
+        raise NotImplementedError
 
     def update(self, progress: float) -> None:
-        """Move what follows the student, after every step of the optimiser.
+        """Move what follows the student, after every step of the optimiser; by default, nothing does.
 
         Parameters
         ----------
         progress : float
             Share of the training that is done, above 0, at most 1.
         """
-        ...
 
     def trivial_loss(self) -> dict[str, float]:
         """Give the value of each loss for a predictor that knows nothing.
@@ -83,7 +117,7 @@ class Objective(Protocol):
         losses : dict of float
             Under names of `forward`, for those losses whose value does not depend on the data.
         """
-        ...
+        return {}
 
 
 @torch.no_grad()

@@ -14,18 +14,19 @@ throughout:
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from eeglab_models.models.codebrain import CodeBrain
 from eeglab_models.models.fourier import at_least_single
 from eeglab_models.pretraining.codebrain.codebook import describe_codes
 from eeglab_models.pretraining.codebrain.tokenizer import TFDualTokenizer
+from eeglab_models.pretraining.objective import Objective
 from eeglab_models.training.processes import mean_over_processes
 
 __all__ = ["CodePrediction", "check_codebooks"]
 
 
-class CodePrediction(nn.Module):
+class CodePrediction(Objective):
     """Objective that predicts the temporal and the frequency codes of hidden patches.
 
     Every patch of every channel is hidden with the same probability. A frozen tokenizer sees all patches and
@@ -58,6 +59,8 @@ class CodePrediction(nn.Module):
     Foundation Model, ICLR, arXiv:2506.09110, section 3.3.
     """
 
+    AT_REST = "tokenizer"
+
     def __init__(self, encoder: CodeBrain, tokenizer: TFDualTokenizer, mask_prob: float = 0.5) -> None:
         super().__init__()
         check_pair(encoder, tokenizer)
@@ -68,23 +71,6 @@ class CodePrediction(nn.Module):
         self.encoder = encoder
         self.encoder.pretrain_mode = self.encoder.arguments["pretrain_mode"] = False
         self.tokenizer = tokenizer.requires_grad_(False).eval()
-
-    def train(self, mode: bool = True) -> "CodePrediction":
-        """Switch the encoder between training and evaluation; the tokenizer stays as it is.
-
-        Parameters
-        ----------
-        mode : bool
-            Train.
-
-        Returns
-        -------
-        objective : CodePrediction
-            This objective.
-        """
-        super().train(mode)
-        self.tokenizer.eval()
-        return self
 
     def draw(
         self, windows: Float[Tensor, "n_windows n_chans n_times"], generator: torch.Generator | None = None
@@ -147,15 +133,6 @@ class CodePrediction(nn.Module):
             losses["loss"] = losses["loss"] + terms[""]
             losses |= {name + ending: value.detach() for ending, value in terms.items()}
         return losses
-
-    def update(self, progress: float) -> None:
-        """Do nothing: nothing follows the encoder.
-
-        Parameters
-        ----------
-        progress : float
-            Share of the training that is done.
-        """
 
     def trivial_loss(self) -> dict[str, float]:
         """Give the losses of a guess that all codes are equally likely.

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from eeglab_models.files import replacing, write_text
 from eeglab_models.models.download import (
@@ -37,6 +37,7 @@ from eeglab_models.models.hub import check_fit
 from eeglab_models.models.patching import cut_patches, warn_about_tail
 from eeglab_models.pretraining.codebrain.codebook import Codebook, CodeStream
 from eeglab_models.pretraining.codebrain.neural_encoder import NeuralEncoder, Transformer, initialise
+from eeglab_models.pretraining.objective import Objective
 from eeglab_models.training.processes import gather_rows, mean_over_processes
 
 __all__ = ["TFDualTokenizer"]
@@ -46,7 +47,7 @@ PatchCodes = Int[Tensor, "batch n_chans n_patches"]
 Scalar = Float[Tensor, ""]
 
 
-class TFDualTokenizer(nn.Module):
+class TFDualTokenizer(Objective):
     """Objective that learns two codes for every patch of a window, a temporal and a frequency code.
 
     An encoder turns patches into tokens. Two codebooks replace each token, and from the codes alone one

@@ -19,36 +19,12 @@ from eeglab_models.signals.preparation import prepare
 from eeglab_models.training.batches import TensorWindows
 from eeglab_models.training.processes import join_processes
 
-__all__ = ["Data"]
-
 SOURCES = ("simulated", "recordings", "corpus")
 
 
 @dataclass(frozen=True)
 class Data:
-    """The part ``data`` of a configuration.
-
-    Attributes
-    ----------
-    seconds : float or None
-        Length of a window in seconds; None is that of the corpus.
-    channels : tuple of str or None
-        Channels in their order. None means those of the simulation or of the corpus, or else those of the
-        encoder's contract.
-    held_out : int, or tuple of str or int
-        Subjects of every source whose windows are held out: so many, the last in their order, or their names.
-    simulated : mapping or None
-        Arguments of `SimulatedMotorImagery`, of which consecutive windows are taken.
-    recordings : mapping or None
-        ``source``, a folder, or a list of folders and files, and further arguments of `build_corpus`.
-    corpus : str or None
-        Folder that `build_corpus` filled.
-
-    Raises
-    ------
-    ValueError
-        If there is no source, or no length.
-    """
+    """The part ``data`` of a configuration; the module `configuration` describes it."""
 
     seconds: Annotated[float, Gt(0)] | None = None
     channels: tuple[str, ...] | None = None
@@ -67,18 +43,7 @@ class Data:
             raise ValueError("'recordings' needs a 'source': a folder, or a list. Add it.")
 
     def channels_for(self, model: type[EEGModel]) -> tuple[str, ...]:
-        """Name the channels of the windows, in the spelling of the 10-05 system.
-
-        Parameters
-        ----------
-        model : type
-            Class of the encoder, a subclass of `EEGModel`.
-
-        Returns
-        -------
-        names : tuple of str
-            In the order of the windows' rows.
-        """
+        """Name the channels of the windows, in the spelling of the 10-05 system."""
         names: Sequence[str] | None = self.channels
         if names is None and self.corpus is not None:
             names = self.opened.ch_names
@@ -88,18 +53,7 @@ class Data:
         return tuple(spell_channel(name) for name in names)
 
     def n_times_for(self, model: type[EEGModel]) -> int:
-        """Count the samples of a window.
-
-        Parameters
-        ----------
-        model : type
-            Class of the encoder, a subclass of `EEGModel`.
-
-        Returns
-        -------
-        n_times : int
-            At the rate of the class's contract.
-        """
+        """Count the samples of a window, at the rate of the model's contract."""
         if self.seconds is None:
             return self.opened.stamp.n_times
         return round(self.seconds * model.contract.sfreq)
@@ -113,37 +67,13 @@ class Data:
 
     @cached_property
     def simulation(self) -> Any:
-        """The simulated data set.
-
-        Raises
-        ------
-        ValueError
-            If `simulated` holds what is no argument of `SimulatedMotorImagery`.
-        """
+        """The simulated data set."""
         from eeglab_models.signals.simulation import SimulatedMotorImagery
 
         return SimulatedMotorImagery(**check_arguments(SimulatedMotorImagery, self.simulated, "'simulated'"))
 
     def load(self, model: type[EEGModel], folder: Path) -> tuple[Any, Any]:
-        """Prepare the windows of all sources for a model.
-
-        Parameters
-        ----------
-        model : type
-            Its contract states rate, unit, reference and filter.
-        folder : pathlib.Path
-            Where a corpus of recordings goes.
-
-        Returns
-        -------
-        data, held_out : dataset
-            Windows to learn from, and those of other subjects; None for the second if nobody is held out.
-
-        Raises
-        ------
-        ValueError
-            If recordings cannot be prepared, or if the subjects to hold out are not there or are all of them.
-        """
+        """Prepare windows to learn from, and those of held-out subjects, or None."""
         parts = []
         if self.simulated is not None:
             parts.append(simulate(self, model))
@@ -158,43 +88,14 @@ class Data:
         return join(learn), join(held_out) if held_out else None
 
     def stand_in(self, model: type[EEGModel]) -> EEGModel:
-        """Build what stands for the model while windows are prepared.
-
-        Parameters
-        ----------
-        model : type
-            Class of the encoder, a subclass of `EEGModel`.
-
-        Returns
-        -------
-        stand_in : EEGModel
-            It has a contract, channels and a length, and computes nothing.
-        """
+        """Build what stands for the model while windows are prepared; it computes nothing."""
         from eeglab_models.pretraining.corpus.building import Target
 
         n_times = self.n_times_for(model)
         return Target(model, self.channels_for(model), n_times, model.contract.sfreq).expectation()
 
     def build(self, model: type[EEGModel], folder: Path) -> Any:
-        """Build the corpus of the recordings, once for all processes, and open it.
-
-        Parameters
-        ----------
-        model : type
-            Class of the encoder, a subclass of `EEGModel`.
-        folder : pathlib.Path
-            Where the corpus goes.
-
-        Returns
-        -------
-        corpus : Corpus
-            The corpus in the folder.
-
-        Raises
-        ------
-        ValueError
-            If `recordings` holds what is no argument of `build_corpus`, or if it refuses the recordings.
-        """
+        """Build the corpus of the recordings, once for all processes, and open it."""
         from eeglab_models.pretraining.corpus.building import build_corpus
         from eeglab_models.pretraining.corpus.reading import Corpus
 

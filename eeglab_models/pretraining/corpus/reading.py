@@ -29,7 +29,7 @@ from eeglab_models.pretraining.corpus.shards import describe_damage, map_shard, 
 from eeglab_models.signals.preparation import check_prepared
 from eeglab_models.signals.windows import Report, Stamp, Windows
 
-__all__ = ["Corpus", "CorpusReport"]
+__all__ = ["Corpus"]
 
 # Rows that a report prints; the manifest lists them all.
 N_SHOWN = 20
@@ -39,21 +39,8 @@ N_SHOWN = 20
 class CorpusReport:
     """What a corpus holds and what was left out; prints as a table and renders as one in a notebook.
 
-    Attributes
-    ----------
-    folder : pathlib.Path
-        Where the corpus lies.
-    recordings : pandas.DataFrame
-        One row per recording: name, subject, session, task, run, `n_windows` that were kept, `n_rejected`
-        for their amplitude, and the length in seconds.
-    skipped : dict of str
-        Recordings that gave nothing, by name, with the reason in one sentence.
-    hours : float
-        Duration of all windows.
-    size : int
-        Bytes on disk.
-    preparation : Report
-        What was done to the first recording, step by step.
+    `recordings` has a row per recording, `skipped` the reasons by name; `hours` is the length of all windows,
+    `size` counts bytes, and `preparation` tells what was done to the first recording.
     """
 
     folder: Path
@@ -74,13 +61,7 @@ class CorpusReport:
         return int(self.recordings["n_rejected"].sum())
 
     def as_report(self) -> Report:
-        """Say the same step by step.
-
-        Returns
-        -------
-        report : Report
-            At most `N_SHOWN` of the skipped recordings, one step each.
-        """
+        """Say the same step by step."""
         report = Report().add("corpus", f"{self.folder}, {self.size / 1e9:.3g} GB.")
         n_subjects = self.recordings["subject"].nunique()
         subjects = f"{n_subjects} subjects" if n_subjects else "subjects unknown"

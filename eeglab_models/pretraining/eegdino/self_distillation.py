@@ -15,12 +15,14 @@ MICCAI, section 2. Shapes use these names throughout:
 import copy
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Gt, Le, Len
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
+from eeglab_models.configs import BelowOne, Count, Positive, Share, check_arguments, check_name
 from eeglab_models.models.channels import ChannelIds, read_channel_ids
 from eeglab_models.models.eegdino import EEGDINO
 from eeglab_models.pretraining.eegdino.assignments import (
@@ -41,14 +43,15 @@ from eeglab_models.pretraining.eegdino.views import (
     hide_patches,
     pair_patches,
 )
-from eeglab_models.pretraining.objective import follow
+from eeglab_models.pretraining.objective import Objective, follow
 
 __all__ = ["SelfDistillation"]
 
 ALIGNMENTS = ("same crop", "position")
+PositiveShare = Annotated[float, Gt(0), Le(1)]
 
 
-class SelfDistillation(nn.Module):
+class SelfDistillation(Objective):
     """Train EEG-DINO by self-distillation, on whole windows and on single patches.
 
     Every window is looked at in twelve views: channels and moments drawn at random, large (global), small
@@ -86,7 +89,7 @@ class SelfDistillation(nn.Module):
         Share of the running mean that stays at every step.
     momentum : tuple of (float, float)
         Share of the teacher that stays at every step, at the start and at the end; a half cosine between.
-    patch_alignment : str
+    patch_alignment : {"same crop", "position"}
         ``"same crop"``: a masked view is one of the global views with parts set to zero, and each of its
         masked patches is compared with the same patch of that view. ``"position"``: masked views have crops
         of their own, and all their patches are compared with those of every global view in the order in
@@ -121,27 +124,29 @@ class SelfDistillation(nn.Module):
     Sablayrolles et al. (2019), Spreading vectors for similarity search, ICLR, equation 2 (KoLeo).
     """
 
+    AT_REST = "teacher"
+
     def __init__(
         self,
         encoder: EEGDINO,
-        n_global: int = 2,
-        n_local: int = 8,
-        n_masked: int = 2,
-        global_channels: float = 0.7,
-        global_time: float = 0.8,
-        local_channels: float = 0.3,
-        local_time: float = 0.5,
-        masked_channels: float = 0.5,
-        masked_time: float = 0.15,
-        hidden_dim: int = 256,
-        bottleneck_dim: int = 64,
-        n_prototypes: int = 512,
-        student_temperature: float = 0.1,
-        teacher_temperature: Sequence[float] = (0.04, 0.07),
-        teacher_warmup: float = 0.3,
+        n_global: Annotated[int, Ge(2)] = 2,
+        n_local: Count = 8,
+        n_masked: Count = 2,
+        global_channels: PositiveShare = 0.7,
+        global_time: PositiveShare = 0.8,
+        local_channels: PositiveShare = 0.3,
+        local_time: PositiveShare = 0.5,
+        masked_channels: BelowOne = 0.5,
+        masked_time: BelowOne = 0.15,
+        hidden_dim: Count = 256,
+        bottleneck_dim: Count = 64,
+        n_prototypes: Annotated[int, Ge(2)] = 512,
+        student_temperature: Positive = 0.1,
+        teacher_temperature: Annotated[Sequence[Positive], Len(2, 2)] = (0.04, 0.07),
+        teacher_warmup: PositiveShare = 0.3,
         centring: bool = True,
-        centre_momentum: float = 0.9,
-        momentum: Sequence[float] = (0.996, 1.0),
+        centre_momentum: Share = 0.9,
+        momentum: Annotated[Sequence[Share], Len(2, 2)] = (0.996, 1.0),
         patch_alignment: str = "same crop",
         signal_weight: float = 1.0,
         patch_weight: float = 1.0,
@@ -152,7 +157,9 @@ class SelfDistillation(nn.Module):
             name: value for name, value in locals().items() if name not in ("self", "encoder", "__class__")
         }
         super().__init__()
-        check_arguments(arguments)
+        checked = {name: value for name, value in arguments.items() if name != "channel_ids"}
+        check_arguments(SelfDistillation, checked, "SelfDistillation", ("encoder", "channel_ids"))
+        check_name(patch_alignment, ALIGNMENTS, "There is no patch_alignment")
         self.arguments = arguments
         self.n_views = {"global": n_global, "local": n_local, "masked": n_masked}
         self.global_share = (global_channels, global_time)
@@ -187,23 +194,6 @@ class SelfDistillation(nn.Module):
     def student_encoder(self) -> EEGDINO:
         """A copy of the student's encoder, ready to be probed, fine-tuned or saved."""
         return copy.deepcopy(self.student.encoder).requires_grad_(True).eval()
-
-    def train(self, mode: bool = True) -> "SelfDistillation":
-        """Switch the student between training and evaluation; the teacher always evaluates.
-
-        Parameters
-        ----------
-        mode : bool
-            Train, or evaluate.
-
-        Returns
-        -------
-        objective : SelfDistillation
-            This objective.
-        """
-        super().train(mode)
-        self.teacher.eval()
-        return self
 
     def trivial_loss(self) -> dict[str, float]:
         """Losses of a student that gives every prototype the same probability.
@@ -404,30 +394,3 @@ def monitor(level: str, targets: Targets, scores: Guesses, centre: Centre) -> di
     """Collect the monitors of windows or of patches, under names that begin with their level."""
     monitors = watch(targets, scores) | {"centre_norm": centre.mean.norm()}
     return {f"{level}_{name}": value for name, value in monitors.items()}
-
-
-def check_arguments(arguments: dict[str, Any]) -> None:
-    """Refuse arguments of `SelfDistillation` that are out of their range."""
-    ranges = {
-        "at least 1": (("n_local", "n_masked", "hidden_dim", "bottleneck_dim"), lambda value: value >= 1),
-        "at least 2": (("n_global", "n_prototypes"), lambda value: value >= 2),
-        "above 0 and at most 1": (
-            ("global_channels", "global_time", "local_channels", "local_time", "teacher_warmup"),
-            lambda value: 0 < value <= 1,
-        ),
-        "from 0 to below 1": (("masked_channels", "masked_time"), lambda value: 0 <= value < 1),
-        "from 0 to 1": (("centre_momentum", "momentum"), lambda value: 0 <= value <= 1),
-        "positive": (("student_temperature", "teacher_temperature"), lambda value: value > 0),
-    }
-    for wanted, (names, holds) in ranges.items():
-        for name in names:
-            value = arguments[name]
-            if not all(map(holds, value if isinstance(value, Sequence) else [value])):
-                raise ValueError(f"{name} must be {wanted}, got {value}.")
-    for name in ("teacher_temperature", "momentum"):
-        if len(arguments[name]) != 2:
-            raise ValueError(f"{name} needs two numbers, for start and end, got {arguments[name]}.")
-    if arguments["patch_alignment"] not in ALIGNMENTS:
-        raise ValueError(
-            f"patch_alignment must be one of {ALIGNMENTS}, got {arguments['patch_alignment']!r}."
-        )

@@ -17,24 +17,25 @@ signals, NeurIPS, section 2.2. Shapes use these names throughout:
 """
 
 from copy import deepcopy
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Gt, Le
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from eeglab_models.configs import BelowOne, Count, Share, check_arguments
 from eeglab_models.models.eegpt import EEGPT, cut_moments
 from eeglab_models.models.fourier import at_least_single
 from eeglab_models.pretraining.eegpt.rotary import Predictor, Reconstructor
-from eeglab_models.pretraining.objective import follow
+from eeglab_models.pretraining.objective import Objective, follow
 from eeglab_models.training.processes import mean_over_processes
 
 __all__ = ["MaskedAlignment"]
 
 # Of 58 channels, a visible moment keeps 12.
 PUBLISHED_SHARE = 12 / 58
-TARGETS = ("samples", "log-spectrum")
 
 Windows = Float[Tensor, "batch n_chans n_times"]
 Patches = Float[Tensor, "batch n_patches n_chans patch_size"]
@@ -42,7 +43,7 @@ Described = Float[Tensor, "batch n_patches n_chans n_values"]
 Summary = Float[Tensor, "batch n_patches n_summary_tokens embed_dim"]
 
 
-class MaskedAlignment(nn.Module):
+class MaskedAlignment(Objective):
     """Two tasks that teach EEGPT without labels: align, and reconstruct.
 
     A student encodes a few channels of some moments. A predictor completes the other moments, and all of
@@ -91,7 +92,7 @@ class MaskedAlignment(nn.Module):
     Raises
     ------
     TypeError
-        If `encoder` is not an `EEGPT`.
+        If `encoder` has no target encoder, as an `EEGPT` has.
     ValueError
         If the encoder projects channels or its patches overlap, or if an option is none of those above.
 
@@ -108,15 +109,17 @@ class MaskedAlignment(nn.Module):
     its batches of 64 windows are those of one device or of all; they are taken as those of one.
     """
 
+    AT_REST = "encoder"
+
     def __init__(
         self,
         encoder: EEGPT,
-        n_predictor_layers: int | None = None,
-        n_reconstructor_layers: int | None = None,
-        n_visible_channels: int | None = None,
-        hidden_prob: float = 0.5,
-        reconstruct_prob: float = 0.2,
-        momentum: tuple[float, float] = (0.996, 1.0),
+        n_predictor_layers: Count | None = None,
+        n_reconstructor_layers: Count | None = None,
+        n_visible_channels: Count | None = None,
+        hidden_prob: BelowOne = 0.5,
+        reconstruct_prob: Annotated[float, Gt(0), Le(1)] = 0.2,
+        momentum: tuple[Share, Share] = (0.996, 1.0),
         alignment_weight: float = 1.0,
         reconstruction_weight: float = 1.0,
         normalise_targets: bool = True,
@@ -129,11 +132,16 @@ class MaskedAlignment(nn.Module):
         }
         super().__init__()
         self.arguments = arguments
+        check_arguments(MaskedAlignment, arguments, "MaskedAlignment", ("encoder",))
         check_encoder(encoder)
         n_chans = encoder.chans_id.numel()
         if n_visible_channels is None:
             n_visible_channels = max(1, round(PUBLISHED_SHARE * n_chans))
-        check_options(n_visible_channels, n_chans, hidden_prob, reconstruct_prob, momentum, target)
+        elif n_visible_channels >= n_chans:
+            raise ValueError(
+                f"n_visible_channels must lie between 1 and n_chans - 1 = {n_chans - 1}, got "
+                f"{n_visible_channels}. Published training shows 12 of 58."
+            )
         self.n_visible_channels = n_visible_channels
         self.hidden_prob = hidden_prob
         self.reconstruct_prob = reconstruct_prob
@@ -164,23 +172,6 @@ class MaskedAlignment(nn.Module):
             n_values=describe(self, silence, patches).shape[-1],
             init_std=encoder.arguments["init_std"],
         )
-
-    def train(self, mode: bool = True) -> "MaskedAlignment":
-        """Switch training on or off; the target encoder drops nothing in either case.
-
-        Parameters
-        ----------
-        mode : bool
-            Train, or evaluate.
-
-        Returns
-        -------
-        objective : MaskedAlignment
-            This objective.
-        """
-        super().train(mode)
-        self.encoder.eval()
-        return self
 
     def draw(self, windows: Windows, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Draw one mask for all windows.
@@ -356,8 +347,11 @@ def spread(targets: Float[Tensor, "batch n_positions *dims"]) -> Float[Tensor, "
 
 def check_encoder(encoder: Any) -> None:
     """Refuse encoders that cannot be trained so."""
-    if not isinstance(encoder, EEGPT):
-        raise TypeError(f"encoder must be an EEGPT, got {type(encoder).__name__}. Build one with EEGPT(...).")
+    if not hasattr(encoder, "target_encoder"):
+        raise TypeError(
+            "The student starts from a target_encoder, as an EEGPT has it, got "
+            f"{type(encoder).__name__}. Build one with EEGPT(...)."
+        )
     if not isinstance(encoder.chan_proj, nn.Identity):
         raise ValueError(
             "The mask hides channels, so the encoder must read them as they are, got "
@@ -368,29 +362,3 @@ def check_encoder(encoder: Any) -> None:
             f"Hidden patches of {encoder.patch_size} samples must not overlap with visible ones, got "
             f"patch_stride={encoder.patch_stride}. Build the encoder with patch_stride=None."
         )
-
-
-def check_options(
-    n_visible_channels: int,
-    n_chans: int,
-    hidden_prob: float,
-    reconstruct_prob: float,
-    momentum: tuple[float, float],
-    target: str,
-) -> None:
-    """Refuse options that leave nothing to see or nothing to reconstruct, and unknown ones."""
-    if not 1 <= n_visible_channels < n_chans:
-        raise ValueError(
-            f"n_visible_channels must lie between 1 and n_chans - 1 = {n_chans - 1}, got "
-            f"{n_visible_channels}. Published training shows 12 of 58."
-        )
-    if not 0 <= hidden_prob < 1:
-        raise ValueError(f"hidden_prob must be at least 0 and below 1, got {hidden_prob}. Published is 0.5.")
-    if not 0 < reconstruct_prob <= 1:
-        raise ValueError(
-            f"reconstruct_prob must be above 0 and at most 1, got {reconstruct_prob}. Published is 0.2."
-        )
-    if not all(0 <= share <= 1 for share in momentum):
-        raise ValueError(f"momentum must be two shares between 0 and 1, got {momentum}. Try (0.996, 1.0).")
-    if target not in TARGETS:
-        raise ValueError(f"target must be one of {', '.join(TARGETS)}, got {target!r}.")

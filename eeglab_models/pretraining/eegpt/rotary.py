@@ -111,8 +111,6 @@ class Reconstructor(nn.Module):
 
 def stack_layers(n_layers: int, embed_dim: int, n_heads: int, hidden_dim: int) -> nn.ModuleList:
     """Build the layers of a transformer."""
-    if n_layers < 1:
-        raise ValueError(f"n_layers must be at least 1, got {n_layers}. The published models have 2 to 8.")
     return nn.ModuleList(RotaryLayer(embed_dim, n_heads, hidden_dim) for _ in range(n_layers))
 
 
