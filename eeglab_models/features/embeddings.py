@@ -277,7 +277,7 @@ def read_tokens(model: EEGModel, layer: Layer, outputs: dict[Layer, Tensor], x: 
     output = outputs[layer].float()
     if isinstance(layer, str) and layer != "encoder":
         return read_named(find_layer(model, layer), output, len(x))
-    return output if layer == "encoder" else model.read_block(output, x)
+    return output if layer == "encoder" else model._read_block(output, x)
 
 
 def read_named(module: nn.Module, output: Tensor, batch: int) -> Tokens:

@@ -97,7 +97,7 @@ def attention_maps(
     if hasattr(model, "temporal_attention"):
         choose_layers(layers, 1, model)
         return {0: reduce(temporal_weights(signals))}
-    tokens = model.attention_tokens(signals.ch_names, signals.n_times, signals.sfreq, channel_ids)
+    tokens = model._attention_tokens(signals.ch_names, signals.n_times, signals.sfreq, channel_ids)
     parts: dict[int, list[xr.DataArray]] = {}
 
     def keep(first: int, n_windows: int, layer: int, weights: Weights) -> xr.DataArray:

@@ -20,6 +20,7 @@ from torch import Tensor
 from eeglab_models.interpreting.tokens import Signals
 from eeglab_models.models.base import EEGModel, evaluating
 from eeglab_models.models.channels import ChannelIds
+from eeglab_models.models.codebrain import CodeBrain
 from eeglab_models.signals.windows import Windows
 
 __all__ = ["global_kernels", "receptive_field"]
@@ -59,7 +60,7 @@ def global_kernels(
     ----------
     Li et al. (2023), What makes convolutional models great on long sequence modeling?, ICLR, section 3.
     """
-    if not hasattr(model, "global_filters"):
+    if not isinstance(model, CodeBrain):
         raise TypeError(f"Only CodeBrain has global convolutions, got {type(model).__name__}.")
     n_blocks = len(model.find_blocks())
     chosen = list(range(n_blocks) if layers is None else layers)
@@ -69,7 +70,7 @@ def global_kernels(
     length = model.n_chans * model.n_patches if n_tokens is None else n_tokens
     lags = np.arange(1 - length, length)
     # each (n_filters, n_features, n_lags)
-    kernels = [model.global_filters(layer, length).cpu().numpy() for layer in chosen]
+    kernels = [model.find_blocks()[layer].sgconv.filters(length).cpu().numpy() for layer in chosen]
     labels = {
         "layer": [layer % n_blocks for layer in chosen],
         "lag": lags,
@@ -131,7 +132,7 @@ def receptive_field(
     NeurIPS, section 2.
     """
     signals = Signals(model, windows, channel_ids)
-    listed = model.feature_tokens(signals.ch_names, signals.n_times, signals.sfreq)
+    listed = model._feature_tokens(signals.ch_names, signals.n_times, signals.sfreq)
     names = list(listed.names)
     unknown = [] if tokens is None else [name for name in tokens if name not in names]
     if unknown:
@@ -171,7 +172,7 @@ def squared_gradients(
     """Sum the squared gradients of one random sum of features per token over pieces of the input."""
     # Every token has a copy of the window, so one backward pass serves all.
     x = x.expand(len(chosen), -1, -1).clone().requires_grad_()  # (n_chosen, n_chans, n_times)
-    features = signals.model.line_up(signals.model.encode(x, **signals.ids))
+    features = signals.model._line_up(signals.model.encode(x, **signals.ids))
     features = features[torch.arange(len(chosen)), chosen]  # (n_chosen, n_features)
     signs = torch.randint(0, 2, features.shape, generator=generator) * 2 - 1
     (gradient,) = torch.autograd.grad((features * signs.to(features)).sum(), x)

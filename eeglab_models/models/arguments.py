@@ -90,12 +90,12 @@ def read_argument(cls: type, name: str, annotation: Any, value: Any) -> Any:
     if callable(value):
         return value
     if isinstance(value, str) and takes_class(annotation):
-        if value not in cls.layer_classes():
+        if value not in cls._layer_classes():
             raise ValueError(
                 f"{name}={value!r} names a class that {cls.__name__} does not know, and configurations never "
-                f"import any. Known are {', '.join(sorted(cls.layer_classes()))}."
+                f"import any. Known are {', '.join(sorted(cls._layer_classes()))}."
             )
-        return cls.layer_classes()[value]
+        return cls._layer_classes()[value]
     check_type(cls, name, annotation, value)
     check_numbers(cls, name, value)
     return value

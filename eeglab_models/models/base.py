@@ -24,12 +24,9 @@ def signal_property(name: str, description: str, remedy: str) -> property:
     """Make a property of one of the `SIGNAL_ARGUMENTS`, an error where it is not known."""
 
     def get(model: "EEGModel") -> Any:
-        value = model._signal[name]
-        if value is None:
-            raise ValueError(
-                f"{type(model).__name__} needs {name}, which was neither given nor inferred. {remedy}"
-            )
-        return value
+        if model._signal[name] is None:
+            raise ValueError(f"{type(model).__name__} needs {name}, and nothing tells it. Pass {remedy}.")
+        return model._signal[name]
 
     return property(get, doc=description)
 
@@ -39,9 +36,8 @@ class EEGModel(nn.Module, HubMixin):
 
     Subclasses begin their constructor with ``super().__init__(locals())``, set `patch_size`, `patch_stride`
     and `embed_dim`, name their head `final_layer`, and return a fresh one from a method `build_head`. They
-    state `contract` and `layout`, and answer `encode`, which describes windows by tokens in the one form of
-    all models. Tokens that are no patches of channels have `feature_tokens`, `attention_tokens`, `line_up`
-    and `read_block` of their own.
+    state `contract` and `layout`, and answer `encode`. Where tokens are no patches of channels, they
+    override `_feature_tokens`, `_attention_tokens`, `_line_up` and `_read_block`, which other rooms call.
 
     Parameters
     ----------
@@ -71,25 +67,17 @@ class EEGModel(nn.Module, HubMixin):
     patch_stride: int
     embed_dim: int
 
-    n_outputs = signal_property(
-        "n_outputs", "Number of outputs, for classification the number of classes.", "Pass n_outputs."
-    )
-    n_chans = signal_property("n_chans", "Number of EEG channels.", "Pass n_chans or chs_info.")
+    n_outputs = signal_property("n_outputs", "Number of outputs, such as classes.", "n_outputs")
+    n_chans = signal_property("n_chans", "Number of EEG channels.", "n_chans or chs_info")
     chs_info = signal_property(
-        "chs_info", 'One dictionary per channel, as in ``mne.Info["chs"]``.', 'Pass chs_info=info["chs"].'
+        "chs_info", 'One dictionary per channel, as in ``mne.Info["chs"]``.', 'chs_info=info["chs"]'
     )
-    n_times = signal_property(
-        "n_times",
-        "Number of samples of a window.",
-        "Pass n_times, or input_window_seconds and sfreq.",
-    )
+    n_times = signal_property("n_times", "Samples of a window.", "n_times, or input_window_seconds and sfreq")
     input_window_seconds = signal_property(
-        "input_window_seconds",
-        "Length of a window in seconds.",
-        "Pass input_window_seconds, or n_times and sfreq.",
+        "input_window_seconds", "Length of a window in seconds.", "input_window_seconds, or n_times and sfreq"
     )
     sfreq = signal_property(
-        "sfreq", "Sampling frequency in Hz.", "Pass sfreq, or n_times and input_window_seconds."
+        "sfreq", "Sampling frequency in Hz.", "sfreq, or n_times and input_window_seconds"
     )
 
     def __init__(self, arguments: dict[str, Any]) -> None:
@@ -100,14 +88,27 @@ class EEGModel(nn.Module, HubMixin):
         self._signal = complete_signal(arguments)
 
     @classmethod
-    def layer_classes(cls) -> dict[str, type[nn.Module]]:
+    def _layer_classes(cls) -> dict[str, type[nn.Module]]:
         """Classes that a configuration may name, by their published name."""
         return LAYER_CLASSES
 
     @classmethod
     def sizes_for(cls, n_chans: int, sfreq: float) -> dict[str, Any]:
-        """Arguments beside those of the signal that make a fresh model fit a recording."""
-        return {}
+        """Choose arguments beside those of the signal that make a fresh model fit a recording.
+
+        Parameters
+        ----------
+        n_chans : int
+            Number of EEG channels.
+        sfreq : float
+            Sampling frequency in Hz.
+
+        Returns
+        -------
+        arguments : dict
+            Arguments of the constructor by name.
+        """
+        return cls.layout.sizes(n_chans, sfreq)
 
     @property
     def n_patches(self) -> int:
@@ -115,17 +116,47 @@ class EEGModel(nn.Module, HubMixin):
         return self.count_patches(self.n_times)
 
     def find_blocks(self) -> nn.ModuleList:
-        """Find the transformer or residual blocks, from the input to the output; some models have none."""
+        """Find the transformer or residual blocks; some models have none.
+
+        Returns
+        -------
+        blocks : torch.nn.ModuleList
+            From the input to the output.
+        """
         name = self.layout.blocks
         return self.get_submodule(name) if isinstance(name, str) else nn.ModuleList()
 
     def count_patches(self, n_times: int) -> int:
-        """Count the patches of one channel in a window of `n_times` samples."""
+        """Count the patches of one channel in a window.
+
+        Parameters
+        ----------
+        n_times : int
+            Samples of the window.
+
+        Returns
+        -------
+        n_patches : int
+            Patches, the last one filled with zeros where the model does so.
+        """
         n_steps, rest = divmod(n_times - self.patch_size, self.patch_stride)
         return n_steps + 1 + (self.layout.pads and rest > 0)
 
     def patch_times(self, n_times: int, sfreq: float) -> Float[np.ndarray, " n_patches"]:
-        """Middle of every patch in seconds from the start of the window."""
+        """Find the middle of every patch.
+
+        Parameters
+        ----------
+        n_times : int
+            Samples of the window.
+        sfreq : float
+            Sampling frequency in Hz.
+
+        Returns
+        -------
+        times : numpy.ndarray, shape (n_patches,)
+            Seconds from the start of the window.
+        """
         starts = np.arange(self.count_patches(n_times)) * self.patch_stride
         return (starts + self.patch_size / 2) / sfreq
 
@@ -147,26 +178,26 @@ class EEGModel(nn.Module, HubMixin):
 
         Raises
         ------
-        ValueError
-            If the model cannot read such windows.
+        NotImplementedError
+            Here; subclasses encode.
         """
         raise NotImplementedError(f"{type(self).__name__} has to say how it encodes windows.")
 
-    def read_block(self, output: Tensor, x: Tensor) -> Float[Tensor, "batch n_places n_patches _"]:
+    def _read_block(self, output: Tensor, x: Tensor) -> Float[Tensor, "batch n_places n_patches _"]:
         """Bring what a block puts out for the windows `x` to the form of `encode`."""
         return output.unflatten(1, (x.shape[1], -1))
 
-    def line_up(
+    def _line_up(
         self, tokens: Float[Tensor, "batch n_places n_patches embed_dim"]
     ) -> Float[Tensor, "batch n_tokens _"]:
-        """Line up tokens in the order in which `feature_tokens` names them."""
+        """Line up tokens in the order in which `_feature_tokens` names them."""
         return tokens.flatten(1, 2)
 
-    def feature_tokens(self, ch_names: Sequence[str], n_times: int, sfreq: float) -> Tokens:
+    def _feature_tokens(self, ch_names: Sequence[str], n_times: int, sfreq: float) -> Tokens:
         """Name the tokens of `encode`, one after the other, for windows of these channels."""
         return patch_tokens(ch_names, self.patch_times(n_times, sfreq))
 
-    def attention_tokens(
+    def _attention_tokens(
         self, ch_names: Sequence[str], n_times: int, sfreq: float, channel_ids: ChannelIds | None = None
     ) -> Tokens:
         """Name the tokens that the last blocks relate; blocks with fewer tokens have the last of these."""
@@ -272,7 +303,7 @@ class EEGModel(nn.Module, HubMixin):
         ValueError
             If an argument is a class that a configuration cannot name.
         """
-        names = {layer: name for name, layer in self.layer_classes().items()}
+        names = {layer: name for name, layer in self._layer_classes().items()}
         config = {}
         for argument, value in self.arguments.items():
             if callable(value) and value not in names:
@@ -359,7 +390,13 @@ class EEGModel(nn.Module, HubMixin):
 
 
 def known_models() -> dict[str, type[EEGModel]]:
-    """List the classes of models that are imported and state a layout, by name."""
+    """List the classes of models that are imported and state a layout.
+
+    Returns
+    -------
+    models : dict of type
+        By name, in alphabetical order.
+    """
     models = (model for model in EEGModel.__subclasses__() if "layout" in vars(model))
     return {model.__name__: model for model in sorted(models, key=lambda model: model.__name__)}
 

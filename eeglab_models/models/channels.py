@@ -1,5 +1,6 @@
 """The channels of published weights, and which of them a channel of a recording is. No parameters."""
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -44,3 +45,24 @@ def read_channel_ids(channel_ids: ChannelIds, x: Tensor, n_slots: int) -> Int[Te
             f"got {slots}."
         )
     return torch.tensor([int(slot) for slot in slots], device=x.device)
+
+
+def look_up_channels(names: Sequence[str] | None, n_chans: int) -> Int[Tensor, "*one n_chans"]:
+    """Find the row of every channel in the channel embedding: by name, else by position.
+
+    Names may be in either case, with dots around them. The shape tells published weights with names,
+    (1, n_chans), from those without, (n_chans,).
+    """
+    if names is None:
+        return torch.arange(n_chans)
+    rows = {name: row for row, name in enumerate(EEGPT_CHANNELS)}
+    standard = [name.upper().strip(".") for name in names]
+    unknown = [name for name, upper in zip(names, standard, strict=True) if upper not in rows]
+    if unknown:
+        warnings.warn(
+            f"EEGPT has no embedding for the channels {', '.join(unknown)}: each takes the one of its "
+            "position, which published weights learned for another channel. Rename them to names of "
+            "EEGPT_CHANNELS, leave them out, or project all channels with chan_proj_type.",
+            stacklevel=3,
+        )
+    return torch.tensor([[rows.get(upper, position) for position, upper in enumerate(standard)]])

@@ -29,7 +29,7 @@ from eeglab_models.models.attention import AttendNearby
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.channels import TEMPLE_CHANNELS, ChannelIds, read_channel_ids
 from eeglab_models.models.contract import CODEBRAIN_CONTRACT, Contract
-from eeglab_models.models.fourier import at_least_single, fast_length
+from eeglab_models.models.fourier import at_least_single
 from eeglab_models.models.global_convolution import GlobalConv, measure_filter_norms, pointwise, project
 from eeglab_models.models.layout import Layout
 from eeglab_models.models.patching import CBraModStem, cut_patches, warn_about_tail
@@ -55,28 +55,19 @@ class CodeBrain(EEGModel):
     Parameters
     ----------
     n_outputs : int or None
-        Number of outputs; for classification the number of classes. The head needs it: None is refused.
+        Number of outputs, such as classes. The head needs it: None is refused.
     n_chans : int or None
         Number of EEG channels; None takes it from `chs_info`.
     chs_info : list of dict or None
-        One dictionary per channel, as in ``mne.Info["chs"]``. Gives `n_chans`; None leaves channels without
-        names.
-    n_times : int or None
-        Samples of a window; None takes them from `input_window_seconds` and `sfreq`. Samples that do not fill
-        the last patch are left out.
-    input_window_seconds : float or None
-        Length of a window in seconds. None takes it from `n_times` and `sfreq`.
-    sfreq : float or None
-        Sampling frequency in Hz; the published weights expect 200 Hz. None takes it from `n_times` and
-        `input_window_seconds` where both are given.
+        One dictionary per channel, as in ``mne.Info["chs"]``; None leaves channels without names.
+    n_times, input_window_seconds, sfreq : int or float or None
+        Samples and seconds of a window, and sampling rate in Hz, 200 for the published weights; None follows
+        from the other two. Samples that do not fill the last patch are left out.
     patch_size : int
         Samples of one patch; 200 in the published weights, one second.
-    res_channels : int
-        Width of a token in the residual blocks; even.
-    skip_channels : int
-        Width of what every block contributes to the output.
-    out_channels : int
-        Width of the features.
+    res_channels, skip_channels, out_channels : int
+        Width of a token in the residual blocks, which is even; of what every block contributes to the
+        output; and of the features.
     num_res_layers : int
         Number of residual blocks.
     drop_prob : float
@@ -95,10 +86,9 @@ class CodeBrain(EEGModel):
         the first kernel, it determines the width of a token.
     conv_groups : int
         Groups of maps that the patch embedding normalises together.
-    proj_kernel_size : int
-        Kernel of the first convolution of the patch embedding, in samples.
-    proj_padding : int
-        Zeros on either side of a patch before the first convolution.
+    proj_kernel_size, proj_padding : int
+        Kernel of the first convolution of the patch embedding, and zeros on either side of a patch, in
+        samples.
     proj_refine_kernel : int
         Kernel of the other two convolutions of the patch embedding; odd.
     pos_kernel : tuple of int
@@ -110,10 +100,8 @@ class CodeBrain(EEGModel):
     swa_window_size : int
         Number of neighbouring tokens that attention sees, the token itself included; odd. The published
         weights use 1.
-    codebook_size_t : int
-        Number of temporal codes.
-    codebook_size_f : int
-        Number of frequency codes.
+    codebook_size_t, codebook_size_f : int
+        Number of temporal codes, and of frequency codes.
     pretrain_mode : bool
         Return the scores of the codes instead of the logits.
     activation : type of torch.nn.Module
@@ -274,9 +262,7 @@ class CodeBrain(EEGModel):
         Raises
         ------
         ValueError
-            If the number of channels is not that of the model, if a window is shorter than a patch, or,
-            for logits, has another number of channels or patches than the head reads, or if the mask does
-            not fit, or if `channel_ids` are not distinct places, one per channel.
+            If channels, length of a window, mask or `channel_ids` do not fit the model or its head.
         """
         features = self.encode(inputs, channel_ids, mask)  # (batch, n_chans, n_patches, out_channels)
         if return_features:
@@ -285,7 +271,7 @@ class CodeBrain(EEGModel):
             if mask is not None:
                 features = features[mask == 1]  # (n_hidden, out_channels)
             return self.lm_head_t(features), self.lm_head_f(features)
-        self.check_head(features, inputs.shape[-1])
+        self._check_head(features, inputs.shape[-1])
         return self.final_layer(features)  # (batch, n_outputs)
 
     def encode(
@@ -309,12 +295,6 @@ class CodeBrain(EEGModel):
         -------
         tokens : torch.Tensor, shape (batch, n_chans, n_patches, out_channels)
             One per patch, in the order of `x`.
-
-        Raises
-        ------
-        ValueError
-            If the number of channels is not that of the model, if a window is shorter than a patch, or if
-            `mask` or `channel_ids` do not fit.
         """
         places = None
         if channel_ids is None:
@@ -334,38 +314,29 @@ class CodeBrain(EEGModel):
         features = self.norm(tokens)  # (batch, n_chans, n_patches, out_channels)
         return features if places is None else features[:, places.argsort().argsort()]
 
-    def check_head(self, features: PatchTokens, n_times: int) -> None:
+    def _check_head(self, features: PatchTokens, n_times: int) -> None:
         """Refuse features of other channels or patches than the head reads."""
-        n_chans, n_patches = features.shape[1:3]
-        if n_chans != self.n_chans:
-            raise ValueError(
-                f"The head of this CodeBrain reads {self.n_chans} channels, got {n_chans}. "
-                f"Build it with n_chans={n_chans}, or pass return_features=True."
-            )
-        if n_patches != self.n_patches:
-            raise ValueError(
-                f"The head of this CodeBrain reads {self.n_patches} patches per channel, got {n_patches}. "
-                f"Build it with n_times={n_times}, or pass return_features=True."
-            )
+        for read, got, what, remedy in (
+            (self.n_chans, features.shape[1], "channels", f"n_chans={features.shape[1]}"),
+            (self.n_patches, features.shape[2], "patches per channel", f"n_times={n_times}"),
+        ):
+            if got != read:
+                raise ValueError(
+                    f"The head of this CodeBrain reads {read} {what}, got {got}. Build it with {remedy}, "
+                    "or pass return_features=True."
+                )
 
-    def read_block(self, output: Tensor, x: Tensor) -> Float[Tensor, "batch n_chans n_patches _"]:
+    def _read_block(self, output: Tensor, x: Tensor) -> Float[Tensor, "batch n_chans n_patches _"]:
         """Lay the tokens that a block hands on out on the grid; channels stand as in its sequence."""
-        return super().read_block(output.mT, x)
+        return super()._read_block(output.mT, x)
 
-    def attention_tokens(
+    def _attention_tokens(
         self, ch_names: Sequence[str], n_times: int, sfreq: float, channel_ids: ChannelIds | None = None
     ) -> TokenNames:
         """Name the tokens of the sequence, which follows the montage of the weights, whatever that of `x`."""
         if channel_ids is not None:
             ch_names = [ch_names[index] for index in np.argsort([int(place) for place in channel_ids])]
-        return super().attention_tokens(ch_names, n_times, sfreq)
-
-    def global_filters(self, block: int, n_tokens: int) -> Float[Tensor, "n_filters n_features n_lags"]:
-        """Lay out the global filters of a block for a sequence, from the lag 1 - n_tokens to n_tokens - 1."""
-        conv, n_fft = self.find_blocks()[block].sgconv, fast_length(2 * n_tokens)
-        like = torch.zeros((), device=conv.skip_weight.device)
-        circular = torch.fft.irfft(conv.filter_spectra(n_tokens, n_fft, like), n=n_fft)
-        return circular[..., torch.arange(1 - n_tokens, n_tokens)]
+        return super()._attention_tokens(ch_names, n_times, sfreq)
 
     @classmethod
     def translate_state_dict(cls, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -379,8 +350,7 @@ class CodeBrain(EEGModel):
         Returns
         -------
         translated : dict of torch.Tensor
-            The same tensors under their present names. Filters whose norm is missing, or not yet
-            measured, come with the norm that they have now.
+            The same tensors; filters without a measured norm come with the one that they have now.
         """
         translated = super().translate_state_dict(state_dict)
         return translated | measure_filter_norms(translated)

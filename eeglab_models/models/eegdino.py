@@ -49,44 +49,28 @@ class EEGDINO(EEGModel):
     Parameters
     ----------
     n_outputs : int or None
-        Number of outputs; for classification the number of classes. None is refused, except with
-        `return_encoder_output`.
+        Number of outputs, such as classes; None only with `return_encoder_output`.
     n_chans : int or None
-        Number of EEG channels; None takes it from `chs_info`. There are at most `n_channel_embeddings`.
-        Channel i takes slot i of the channel embedding, so the order of the channels matters to published
-        weights.
+        Number of EEG channels, at most `n_channel_embeddings`; None takes it from `chs_info`. Channel i takes
+        slot i of the channel embedding, so the order of the channels matters to published weights.
     chs_info : list of dict or None
-        One dictionary per channel, as in ``mne.Info["chs"]``. Gives `n_chans`; None leaves channels without
-        names.
-    n_times : int or None
-        Samples of a window; None takes them from `input_window_seconds` and `sfreq`. Windows that do not fill
-        the last patch are padded with zeros.
-    input_window_seconds : float or None
-        Length of a window in seconds. None takes it from `n_times` and `sfreq`.
-    sfreq : float or None
-        Sampling frequency in Hz; the published weights expect 200 Hz. None takes it from `n_times` and
-        `input_window_seconds` where both are given.
+        One dictionary per channel, as in ``mne.Info["chs"]``; None leaves channels without names.
+    n_times, input_window_seconds, sfreq : int or float or None
+        Samples and seconds of a window, and sampling rate in Hz, 200 for the published weights; None follows
+        from the other two. Windows that do not fill the last patch are padded with zeros.
     patch_size : int
         Samples of one patch; 200 in the published weights, one second.
-    n_layer : int
-        Number of transformer layers.
-    nhead : int
-        Number of attention heads.
-    dim_feedforward : int
-        Hidden width of the feed-forward networks.
+    n_layer, nhead, dim_feedforward : int
+        Number of transformer layers and of attention heads, and hidden width of the feed-forward networks.
     channels_kernel_stride_padding_norm : sequence of tuple
         Convolutions of the patch embedding, as (out_channels, kernel_size, stride, padding, (groups,
         channels of the group norm)) each. They determine `emb_dim`, the width of a token.
-    n_channel_embeddings : int
-        Number of slots for channels; 19 in the published weights.
-    n_global_tokens : int
-        Number of summary tokens.
+    n_channel_embeddings, n_global_tokens : int
+        Number of slots for channels, 19 in the published weights, and of summary tokens.
     global_token_layer : int
         Layer, counted from 1, after which the summary tokens join.
-    activation : type of torch.nn.Module
-        Activation of the feed-forward networks and of the head.
-    patch_activation : type of torch.nn.Module
-        Activation of the patch embedding.
+    activation, patch_activation : type of torch.nn.Module
+        Activation of the feed-forward networks and the head, and of the patch embedding.
     drop_prob : float
         Probability of dropping an attention weight, an activation or, while training, a branch.
     return_features : bool
@@ -151,7 +135,11 @@ class EEGDINO(EEGModel):
             ),
             probabilities=("drop_prob",),
         )
-        check_channels(self.n_chans, n_channel_embeddings)
+        if self.n_chans > n_channel_embeddings:
+            raise ValueError(
+                f"EEGDINO has {n_channel_embeddings} channel slots, got {self.n_chans} channels. Pass "
+                f"n_channel_embeddings={self.n_chans}, or pick {n_channel_embeddings} of the 10-20 system."
+            )
         warn_about_tail(self.n_times, patch_size, "padded with zeros")
         if not 1 <= global_token_layer <= n_layer:
             raise ValueError(
@@ -222,7 +210,7 @@ class EEGDINO(EEGModel):
             If the number of channels is not that of the model, or if `channel_ids` are not distinct slots,
             one per channel.
         """
-        summary, tokens = self.relate(x, channel_ids)
+        summary, tokens = self._relate(x, channel_ids)
         if self.return_features if return_features is None else return_features:
             return {"features": tokens.flatten(1, 2), "cls_token": summary.mean(dim=1)}
         if self.return_encoder_output:
@@ -245,16 +233,10 @@ class EEGDINO(EEGModel):
         -------
         tokens : torch.Tensor, shape (batch, n_chans, n_patches, emb_dim)
             One per patch.
-
-        Raises
-        ------
-        ValueError
-            If the number of channels is not that of the model, or if `channel_ids` are not distinct slots,
-            one per channel.
         """
-        return self.relate(x, channel_ids)[1]
+        return self._relate(x, channel_ids)[1]
 
-    def relate(self, x: Tensor, channel_ids: ChannelIds | None) -> tuple[Tokens, PatchTokens]:
+    def _relate(self, x: Tensor, channel_ids: ChannelIds | None) -> tuple[Tokens, PatchTokens]:
         """Describe windows by their summary tokens and by the tokens of their patches."""
         slots = None
         if channel_ids is None:
@@ -274,24 +256,19 @@ class EEGDINO(EEGModel):
             tokens = layer(tokens)
 
         summary = tokens[:, : self.n_summary_tokens]  # (batch, n_summary_tokens, embed_dim)
-        return summary, self.read_block(tokens, x)
+        return summary, self._read_block(tokens, x)
 
-    def read_block(self, output: Tokens, x: Tensor) -> PatchTokens:
+    def _read_block(self, output: Tokens, x: Tensor) -> PatchTokens:
         """Lay the patch tokens of a layer out on the grid; summary tokens come before them."""
         n_tokens = x.shape[1] * self.count_patches(x.shape[2])
         return output[:, -n_tokens:].unflatten(1, (x.shape[1], -1))
 
-    def attention_tokens(
+    def _attention_tokens(
         self, ch_names: Sequence[str], n_times: int, sfreq: float, channel_ids: ChannelIds | None = None
     ) -> TokenNames:
         """Name the summary tokens, and behind them the patches channel by channel."""
-        patches = super().attention_tokens(ch_names, n_times, sfreq)
+        patches = super()._attention_tokens(ch_names, n_times, sfreq)
         return plain_tokens(summary_names(self.n_summary_tokens)) + patches
-
-    @classmethod
-    def sizes_for(cls, n_chans: int, sfreq: float) -> dict[str, Any]:
-        """Give every channel of the recording a slot."""
-        return {"n_channel_embeddings": max(19, n_chans)}
 
     contract: ClassVar[Contract] = EEGDINO_CONTRACT
     layout: ClassVar[Layout] = Layout(
@@ -300,6 +277,7 @@ class EEGDINO(EEGModel):
         projections=transformer_projections("encoder_layers"),
         tables=("patch_embedding.channel_embedding", "global_tokens"),
         pads=True,
+        sizes=lambda n_chans, sfreq: {"n_channel_embeddings": max(19, n_chans)},
         pretraining_arguments={"return_encoder_output": True},
         # Checkpoints hold the teacher and projectors beside the student, all in one module; every key of it
         # that is not the student's stays there.
@@ -450,45 +428,21 @@ class ClassificationHead(nn.Module):
         return self.classifier(window)  # (batch, n_outputs)
 
 
-def check_channels(n_chans: int, n_slots: int) -> None:
-    """Refuse more channels than the channel embedding has slots."""
-    if n_chans > n_slots:
-        raise ValueError(
-            f"EEGDINO has {n_slots} channel slots, got {n_chans} channels. "
-            f"Pass n_channel_embeddings={n_chans}, or pick {n_slots} channels of the 10-20 system."
-        )
+def published_size(n_layers: int, hidden_dim: int, n_maps: int, n_groups: int) -> dict[str, Any]:
+    """State the arguments of a published size; the convolution in the middle is twice as wide."""
+    wide = 2 * n_maps if n_maps > 25 else n_maps
+    convs = ((n_maps, 49, 25, 24), (wide, 3, 1, 1), (n_maps, 3, 1, 1))
+    return {
+        "n_layer": n_layers,
+        "nhead": 8,
+        "dim_feedforward": hidden_dim,
+        "channels_kernel_stride_padding_norm": tuple((*conv, (n_groups, conv[0])) for conv in convs),
+    }
 
 
 EEGDINO_CONFIGS: dict[str, dict[str, Any]] = {
-    "small": {
-        "n_layer": 12,
-        "nhead": 8,
-        "dim_feedforward": 512,
-        "channels_kernel_stride_padding_norm": (
-            (25, 49, 25, 24, (5, 25)),
-            (25, 3, 1, 1, (5, 25)),
-            (25, 3, 1, 1, (5, 25)),
-        ),
-    },
-    "medium": {
-        "n_layer": 16,
-        "nhead": 8,
-        "dim_feedforward": 1024,
-        "channels_kernel_stride_padding_norm": (
-            (64, 49, 25, 24, (8, 64)),
-            (128, 3, 1, 1, (8, 128)),
-            (64, 3, 1, 1, (8, 64)),
-        ),
-    },
-    "large": {
-        "n_layer": 24,
-        "nhead": 8,
-        "dim_feedforward": 2048,
-        "channels_kernel_stride_padding_norm": (
-            (128, 49, 25, 24, (16, 128)),
-            (256, 3, 1, 1, (16, 256)),
-            (128, 3, 1, 1, (16, 128)),
-        ),
-    },
+    "small": published_size(12, 512, n_maps=25, n_groups=5),
+    "medium": published_size(16, 1024, n_maps=64, n_groups=8),
+    "large": published_size(24, 2048, n_maps=128, n_groups=16),
 }
 """Arguments of the three published sizes by name; small and medium have published weights."""

@@ -28,17 +28,18 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from eeglab_models.configs import check_name
 from eeglab_models.models.arguments import LAYER_CLASSES, check_ranges
 from eeglab_models.models.attention import Attend
 from eeglab_models.models.base import EEGModel
-from eeglab_models.models.channels import EEGPT_19_CHANNELS, EEGPT_CHANNELS, ChannelIds
+from eeglab_models.models.channels import EEGPT_19_CHANNELS, EEGPT_CHANNELS, ChannelIds, look_up_channels
 from eeglab_models.models.contract import EEGPT_CONTRACT, Contract
 from eeglab_models.models.layout import Layout, transformer_projections
-from eeglab_models.models.regularization import DropPath, limit_norm
+from eeglab_models.models.regularization import DropPath, MaxNormLinear
 from eeglab_models.models.tokens import Tokens as TokenNames
 from eeglab_models.models.tokens import name_moments, plain_tokens, summary_names
 
-__all__ = ["EEGPT", "EEGPT_19_CHANNELS", "EEGPT_CHANNELS", "PatchEmbed", "PatchNormEmbed"]
+__all__ = ["EEGPT", "PatchNormEmbed"]
 
 Windows = Float[Tensor, "batch n_chans n_times"]
 Patches = Float[Tensor, "batch n_patches n_chans patch_size"]
@@ -58,22 +59,15 @@ class EEGPT(EEGModel):
     Parameters
     ----------
     n_outputs : int or None
-        Number of outputs; for classification the number of classes. None is refused, except with
-        `return_encoder_output` or `final_layer`.
+        Number of outputs, such as classes; None only with `return_encoder_output` or `final_layer`.
     n_chans : int or None
         Number of EEG channels; None takes it from `chs_info`.
     chs_info : list of dict or None
-        One dictionary per channel, as in ``mne.Info["chs"]``. Gives `n_chans`, and with
-        ``chan_proj_type="none"`` the names of the channels, of which `EEGPT_CHANNELS` are known. None leaves
-        channels without names.
-    n_times : int or None
-        Samples of a window; None takes them from `input_window_seconds` and `sfreq`. Windows that do not fill
-        the last patch are padded with zeros.
-    input_window_seconds : float or None
-        Length of a window in seconds. None takes it from `n_times` and `sfreq`.
-    sfreq : float or None
-        Sampling frequency in Hz; the published weights expect 256 Hz. None takes it from `n_times` and
-        `input_window_seconds` where both are given.
+        One dictionary per channel, as in ``mne.Info["chs"]``. With ``chan_proj_type="none"`` its names choose
+        among `EEGPT_CHANNELS`; None leaves channels without names.
+    n_times, input_window_seconds, sfreq : int or float or None
+        Samples and seconds of a window, and sampling rate in Hz, 256 for the published weights; None follows
+        from the other two. Windows that do not fill the last patch are padded with zeros.
     patch_size : int
         Samples of one patch; 64 in the published weights.
     patch_stride : int or None
@@ -83,16 +77,12 @@ class EEGPT(EEGModel):
         Number of summary tokens of a moment.
     embed_dim : int
         Width of a token, a multiple of `num_heads`.
-    depth : int
-        Number of transformer layers.
-    num_heads : int
-        Number of attention heads.
+    depth, num_heads : int
+        Number of transformer layers, and of attention heads.
     mlp_ratio : float
         Hidden width of the feed-forward networks, as a multiple of `embed_dim`.
-    drop_prob : float
-        Probability of dropping an activation.
-    attn_drop_rate : float
-        Probability of dropping an attention weight.
+    drop_prob, attn_drop_rate : float
+        Probability of dropping an activation and an attention weight.
     drop_path_rate : float
         Probability of dropping, while training, a branch of the last layer; it grows linearly from zero at
         the first layer.
@@ -211,11 +201,8 @@ class EEGPT(EEGModel):
         sizes : dict of int
             `n_patches`, `embed_num` and `embed_dim`.
         """
-        return {
-            "n_patches": self.n_patches,
-            "embed_num": self.n_summary_tokens,
-            "embed_dim": self.embed_dim,
-        }
+        sizes = {"embed_num": self.n_summary_tokens, "embed_dim": self.embed_dim}
+        return {"n_patches": self.n_patches, **sizes}
 
     def build_head(self) -> nn.Module:
         """Build a fresh head: `Probe`, the caller's own, or none for `return_encoder_output`.
@@ -255,8 +242,7 @@ class EEGPT(EEGModel):
         Raises
         ------
         ValueError
-            If the number of channels is not that of the model, if a window is shorter than a patch, or if
-            its length does not fit the head.
+            If the number of channels or the length of a window does not fit the model or its head.
         """
         tokens = self.encode(x).transpose(1, 2)  # (batch, n_patches, n_summary_tokens, embed_dim)
         if return_features:
@@ -280,11 +266,6 @@ class EEGPT(EEGModel):
         -------
         tokens : torch.Tensor, shape (batch, embed_num, n_patches, embed_dim)
             The summary tokens of all moments.
-
-        Raises
-        ------
-        ValueError
-            If the number of channels is not that of the model, or if a window is shorter than a patch.
         """
         self.check_input(x, n_times_least=self.patch_size)
         x = self.chan_proj(x)  # (batch, n_chans, n_times), n_chans as the encoder reads them
@@ -294,25 +275,25 @@ class EEGPT(EEGModel):
         # summary: (batch, n_patches, n_summary_tokens, embed_dim)
         return summary.transpose(1, 2)  # (batch, n_summary_tokens, n_patches, embed_dim)
 
-    def read_block(self, output: Tokens, x: Tensor) -> Float[Tensor, "batch n_summary_tokens n_patches _"]:
+    def _read_block(self, output: Tokens, x: Tensor) -> Float[Tensor, "batch n_summary_tokens n_patches _"]:
         """Take the summary tokens of a layer, which come last in every moment."""
         summary = output[:, -self.n_summary_tokens :]  # (n_moments, n_summary_tokens, embed_dim)
         return summary.unflatten(0, (x.shape[0], -1)).transpose(1, 2)
 
-    def line_up(
+    def _line_up(
         self, tokens: Float[Tensor, "batch n_summary_tokens n_patches embed_dim"]
     ) -> Float[Tensor, "batch n_tokens embed_dim"]:
         """Line up the summary tokens moment by moment."""
         return tokens.transpose(1, 2).flatten(1, 2)
 
-    def feature_tokens(self, ch_names: Sequence[str], n_times: int, sfreq: float) -> TokenNames:
+    def _feature_tokens(self, ch_names: Sequence[str], n_times: int, sfreq: float) -> TokenNames:
         """Name the summary tokens moment by moment."""
         moments = self.patch_times(n_times, sfreq)
         names = summary_names(self.n_summary_tokens) * len(moments)
         times = np.repeat(moments, self.n_summary_tokens)
         return plain_tokens(name_moments(names, times), times=times)
 
-    def attention_tokens(
+    def _attention_tokens(
         self, ch_names: Sequence[str], n_times: int, sfreq: float, channel_ids: ChannelIds | None = None
     ) -> TokenNames:
         """Name the tokens of a moment: channels, those of the projection if there is one, and summaries."""
@@ -321,17 +302,12 @@ class EEGPT(EEGModel):
         return plain_tokens(ch_names, channels=ch_names) + plain_tokens(summary_names(self.n_summary_tokens))
 
     @classmethod
-    def layer_classes(cls) -> dict[str, type[nn.Module]]:
+    def _layer_classes(cls) -> dict[str, type[nn.Module]]:
         """Add the two ways in which a patch becomes a token."""
         return LAYER_CLASSES | {
             "braindecode.models.eegpt._PatchEmbed": PatchEmbed,
             "braindecode.models.eegpt._PatchNormEmbed": PatchNormEmbed,
         }
-
-    @classmethod
-    def sizes_for(cls, n_chans: int, sfreq: float) -> dict[str, Any]:
-        """Read channels by their names, and patches without overlap, as in pre-training."""
-        return {"patch_stride": 64, "chan_proj_type": "none"}
 
     contract: ClassVar[Contract] = EEGPT_CONTRACT
     layout: ClassVar[Layout] = Layout(
@@ -343,6 +319,8 @@ class EEGPT(EEGModel):
         tables=("target_encoder.chan_embed", "target_encoder.summary_token"),
         pads=True,
         moments_apart=True,
+        # Channels by their names, and patches without overlap, as in pre-training.
+        sizes=lambda n_chans, sfreq: {"patch_stride": 64, "chan_proj_type": "none"},
         pretraining_arguments={
             "return_encoder_output": True,
             "chan_proj_type": "none",
@@ -446,10 +424,8 @@ class PatchEmbed(nn.Module):
 
     Parameters
     ----------
-    patch_size : int
-        Samples of one patch.
-    embed_dim : int
-        Width of a token.
+    patch_size, embed_dim : int
+        Samples of one patch, and width of a token.
     proj : torch.nn.Module or None
         The map itself; None means a convolution as long as a patch, as published weights have it.
     """
@@ -471,6 +447,9 @@ class PatchEmbed(nn.Module):
         tokens : torch.Tensor, shape (batch, n_patches, n_chans, embed_dim)
             One per patch.
         """
+        return self._embed(patches)
+
+    def _embed(self, patches: Patches) -> PatchTokens:
         # Every patch is an image of its own here: torch runs this as one matrix product.
         images = patches.reshape(-1, 1, 1, patches.shape[-1])  # (n_images, 1, 1, patch_size)
         tokens = self.proj(images)  # (n_images, embed_dim, 1, 1)
@@ -482,30 +461,15 @@ class PatchNormEmbed(PatchEmbed):
 
     Parameters
     ----------
-    patch_size : int
-        Samples of one patch.
-    embed_dim : int
-        Width of a token.
+    patch_size, embed_dim : int
+        Samples of one patch, and width of a token.
     """
 
     def __init__(self, patch_size: int, embed_dim: int) -> None:
         super().__init__(patch_size, embed_dim, nn.Linear(patch_size, embed_dim))
 
-    def forward(self, patches: Patches) -> PatchTokens:
-        """Embed the patches.
-
-        Parameters
-        ----------
-        patches : torch.Tensor, shape (batch, n_patches, n_chans, patch_size)
-            Samples of the patches in millivolts.
-
-        Returns
-        -------
-        tokens : torch.Tensor, shape (batch, n_patches, n_chans, embed_dim)
-            One per patch.
-        """
-        patches = F.layer_norm(patches, patches.shape[-1:])
-        return self.proj(patches)  # (batch, n_patches, n_chans, embed_dim)
+    def _embed(self, patches: Patches) -> PatchTokens:
+        return self.proj(F.layer_norm(patches, patches.shape[-1:]))
 
 
 class EncoderLayer(nn.Module):
@@ -599,55 +563,11 @@ class Probe(nn.Module):
         return self.probe2(moments.flatten(1))  # (batch, n_outputs)
 
 
-class MaxNormLinear(nn.Module):
-    """Linear layer that limits the weights of every output where it uses them; the stored ones stay.
-
-    `layer`, a linear layer or a convolution over one sample, gives sizes and initial weights. The names are
-    those of ``torch.nn.utils.parametrize``, whose modules refuse to be pickled.
-    """
-
-    def __init__(self, layer: nn.Linear | nn.Conv1d, max_norm: float) -> None:
-        super().__init__()
-        self.max_norm = max_norm
-        self.bias = layer.bias
-        self.parametrizations = nn.ModuleDict({"weight": nn.ParameterDict({"original": layer.weight})})
-
-    @property
-    def weight(self) -> Float[Tensor, "n_outputs ..."]:
-        """Weights as they are used."""
-        return limit_norm(self.parametrizations["weight"]["original"], self.max_norm)
-
-    def forward(self, x: Float[Tensor, "*dims n_features"]) -> Float[Tensor, "*dims n_outputs"]:
-        """Apply the layer."""
-        return F.linear(x, self.weight.flatten(1), self.bias)
-
-
 def cut_moments(x: Windows, patch_size: int, patch_stride: int) -> Patches:
     """Cut windows into patches that may overlap, moment by moment; zeros complete the last one."""
     x = F.pad(x, (0, -(x.shape[-1] - patch_size) % patch_stride))  # (batch, n_chans, n_padded)
     patches = x.unfold(-1, patch_size, patch_stride)  # (batch, n_chans, n_patches, patch_size)
     return patches.transpose(1, 2)  # (batch, n_patches, n_chans, patch_size)
-
-
-def look_up_channels(names: Sequence[str] | None, n_chans: int) -> Int[Tensor, "*one n_chans"]:
-    """Find the row of every channel in the channel embedding: by name, else by position.
-
-    Names may be in either case, with dots around them. The shape tells published weights with names,
-    (1, n_chans), from those without, (n_chans,).
-    """
-    if names is None:
-        return torch.arange(n_chans)
-    rows = {name: row for row, name in enumerate(EEGPT_CHANNELS)}
-    standard = [name.upper().strip(".") for name in names]
-    unknown = [name for name, upper in zip(names, standard, strict=True) if upper not in rows]
-    if unknown:
-        warnings.warn(
-            f"EEGPT has no embedding for the channels {', '.join(unknown)}: each takes the one of its "
-            "position, which published weights learned for another channel. Rename them to names of "
-            "EEGPT_CHANNELS, leave them out, or project all channels with chan_proj_type.",
-            stacklevel=3,
-        )
-    return torch.tensor([[rows.get(upper, position) for position, upper in enumerate(standard)]])
 
 
 def check_window(n_times: int, patch_size: int, patch_stride: int) -> None:
@@ -668,7 +588,6 @@ def check_window(n_times: int, patch_size: int, patch_stride: int) -> None:
 
 def check_options(options: dict[str, Any]) -> None:
     """Refuse constructor arguments that make no model."""
-    embed_dim, n_heads, patch_module = options["embed_dim"], options["num_heads"], options["patch_module"]
     check_ranges(
         options,
         counts=("patch_size", "patch_stride", "embed_num", "embed_dim", "depth", "num_heads"),
@@ -679,27 +598,23 @@ def check_options(options: dict[str, Any]) -> None:
         if isinstance(options[name], nn.Module):
             layer = type(options[name]).__name__
             raise TypeError(f"{name} must be a class, got a layer of {layer}. Pass {layer} itself.")
-    if embed_dim % n_heads:
+    if options["embed_dim"] % options["num_heads"]:
         raise ValueError(
-            f"embed_dim must be a multiple of num_heads={n_heads}, got {embed_dim}. "
+            f"embed_dim must be a multiple of num_heads={options['num_heads']}, got {options['embed_dim']}. "
             "The published models use 512 and 8."
         )
-    if patch_module is not None and not issubclass(patch_module, PatchEmbed):
+    patch_module = options["patch_module"] or PatchEmbed
+    if not issubclass(patch_module, PatchEmbed):
         raise ValueError(
             f"patch_module must be PatchEmbed or a class derived from it, got {patch_module.__name__}."
         )
     if options["return_encoder_output"] and options["final_layer"] is not None:
         raise ValueError("return_encoder_output=True builds no head, so final_layer must be None.")
-    check_projection(options["chan_proj_type"], options["n_chans_target"])
-
-
-def check_projection(chan_proj_type: str, n_chans_target: int) -> None:
-    """Refuse projections onto other channels than the 19 whose names the encoder is told."""
-    known = ("conv1d_constraint", "linear", "none")
-    if chan_proj_type not in known:
-        raise ValueError(f"chan_proj_type must be one of {', '.join(known)}, got {chan_proj_type!r}.")
-    if chan_proj_type != "none" and n_chans_target != len(EEGPT_19_CHANNELS):
+    check_name(
+        options["chan_proj_type"], ("conv1d_constraint", "linear", "none"), "EEGPT has no chan_proj_type"
+    )
+    if options["chan_proj_type"] != "none" and options["n_chans_target"] != len(EEGPT_19_CHANNELS):
         raise ValueError(
-            f"Channels are projected onto the {len(EEGPT_19_CHANNELS)} of EEGPT_19_CHANNELS, got "
-            f'n_chans_target={n_chans_target}. Pass 19, or chan_proj_type="none" to use channels as they are.'
+            f"Channels are projected onto the 19 of EEGPT_19_CHANNELS, got n_chans_target="
+            f'{options["n_chans_target"]}. Pass 19, or chan_proj_type="none" to use channels as they are.'
         )

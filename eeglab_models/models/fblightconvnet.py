@@ -58,18 +58,13 @@ class FBLightConvNet(EEGModel):
     n_chans : int or None
         Number of EEG channels; None takes it from `chs_info`.
     n_outputs : int or None
-        Number of outputs; for classification the number of classes. The head needs it: None is refused.
+        Number of outputs, such as classes. The head needs it: None is refused.
     chs_info : list of dict or None
-        One dictionary per channel, as in ``mne.Info["chs"]``. Gives `n_chans`; None leaves channels without
-        names.
-    n_times : int or None
-        Samples of a window; None takes them from `input_window_seconds` and `sfreq`. The model reads windows
-        of this length only. Samples that fill no last patch are filtered and then left out.
-    input_window_seconds : float or None
-        Length of a window in seconds. None takes it from `n_times` and `sfreq`.
-    sfreq : float or None
-        Sampling frequency in Hz, for which the filters are designed; 250 Hz in the paper. None takes it from
-        `n_times` and `input_window_seconds`.
+        One dictionary per channel, as in ``mne.Info["chs"]``; None leaves channels without names.
+    n_times, input_window_seconds, sfreq : int or float or None
+        Samples and seconds of a window, and sampling rate in Hz, 250 in the paper, for which the filters are
+        designed; None follows from the other two. The model reads windows of this length only. Samples that
+        fill no last patch are filtered and then left out.
     n_bands : int, None or list of tuple of float
         Number of equally wide bands between 4 and 40 Hz; None means 9 bands of 4 Hz. Or the bands
         themselves, as (lower edge, upper edge) in Hz.
@@ -237,11 +232,11 @@ class FBLightConvNet(EEGModel):
         power = log_variance(patches)  # (batch, n_filters, n_patches)
         return self.attn_conv(power)[:, None, None]  # (batch, 1, 1, n_filters)
 
-    def line_up(self, tokens: Float[Tensor, "batch 1 1 n_filters"]) -> Float[Tensor, "batch n_filters 1"]:
+    def _line_up(self, tokens: Float[Tensor, "batch 1 1 n_filters"]) -> Float[Tensor, "batch n_filters 1"]:
         """Take every spatial filter for itself."""
         return tokens.flatten(1).unsqueeze(-1)
 
-    def feature_tokens(self, ch_names: Sequence[str], n_times: int, sfreq: float) -> Tokens:
+    def _feature_tokens(self, ch_names: Sequence[str], n_times: int, sfreq: float) -> Tokens:
         """Name the spatial filters."""
         return plain_tokens([f"filter {index}" for index in range(self.n_filters)])
 
@@ -257,18 +252,14 @@ class FBLightConvNet(EEGModel):
 
     @property
     def spatial_filters(self) -> Float[Tensor, "n_filters n_bands n_chans"]:
-        """Weights by which bands and channels are summed."""
+        """Weights by which bands and channels are summed, shape (n_filters_spat, n_bands, n_chans)."""
         return self.spatial_conv[0].weight.squeeze(-1)
-
-    @classmethod
-    def sizes_for(cls, n_chans: int, sfreq: float) -> dict[str, Any]:
-        """Take patches of one second."""
-        return {"win_len": int(sfreq)}
 
     contract: ClassVar[Contract] = FBLIGHTCONVNET_CONTRACT
     layout: ClassVar[Layout] = Layout(
         blocks=("spatial_conv", "attn_conv"),
         projections=r"spatial_conv\.0",
+        sizes=lambda n_chans, sfreq: {"win_len": int(sfreq)},
         fixed=("spectral_filtering",),
         derived_modules=("spectral_filtering",),
         fixed_arguments=("n_bands", "weight_softmax", "activation", "filter_parameters"),
@@ -344,27 +335,17 @@ class FilterBank(nn.Module):
         bands : torch.Tensor, shape (batch, n_bands, n_chans, n_times)
             Filtered EEG in the unit and precision of `x`.
         """
-        responses, start = self.responses(x.shape[-1])  # (n_bands, n_taps)
+        responses, start = self._responses(x.shape[-1])  # (n_bands, n_taps)
         responses = responses.unsqueeze(1)  # (n_bands, 1, n_taps)
         bands = convolve(x.unsqueeze(1), responses, start)  # (batch, n_bands, n_chans, n_times)
         if self.two_pass:
             bands = convolve(bands.flip(-1), responses, start).flip(-1)
         return bands.to(x.dtype)
 
-    def responses(self, n_times: int) -> tuple[Float[Tensor, "{self.n_bands} n_taps"], int]:
+    def _responses(self, n_times: int) -> tuple[Float[Tensor, "{self.n_bands} n_taps"], int]:
         """Give every filter's impulse response, and which of its samples meets the present one.
 
-        Parameters
-        ----------
-        n_times : int
-            Samples of a window.
-
-        Returns
-        -------
-        responses : torch.Tensor, shape (n_bands, n_taps)
-            Impulse responses; of recursive filters the first `n_times` samples, in float64.
-        start : int
-            Index of the sample that meets the present one.
+        Of recursive filters, it is the first `n_times` samples, in float64.
         """
         if not self.recursive:
             starts = [0 if self.causal else (len(taps) - 1) // 2 for taps in self.fir_list]
@@ -412,7 +393,7 @@ def filter_and_mix(
 ) -> Float[Tensor, "batch n_filters 1 n_times"]:
     """Give what ``spatial_conv(bank(x))`` does, faster: filters and spatial weights are both linear."""
     conv, norm, activation = spatial_conv
-    responses, start = bank.responses(x.shape[-1])  # (n_bands, n_taps)
+    responses, start = bank._responses(x.shape[-1])  # (n_bands, n_taps)
     weights = conv.weight.squeeze(-1)  # (n_filters, n_bands, n_chans)
     maps = convolve_and_mix(x, responses, start, weights)  # (batch, n_filters, n_times)
     maps = maps.to(x.dtype) + conv.bias[:, None]

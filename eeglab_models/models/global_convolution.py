@@ -104,6 +104,13 @@ class GlobalConv(nn.Module):
         filtered = [irfft(spectra * one, n_fft)[..., :n_tokens] for one in filters]
         return torch.cat(filtered, dim=1).to(tokens.dtype)  # (batch, n_filters * embed_dim, n_tokens)
 
+    def filters(self, n_tokens: int) -> Float[Tensor, "n_filters embed_dim n_lags"]:
+        """Lay out the filters for a sequence, from the lag 1 - n_tokens to n_tokens - 1."""
+        n_fft = fast_length(2 * n_tokens)
+        like = torch.zeros((), device=self.skip_weight.device)
+        circular = torch.fft.irfft(self.filter_spectra(n_tokens, n_fft, like), n=n_fft)
+        return circular[..., torch.arange(1 - n_tokens, n_tokens)]
+
     def filter_spectra(
         self, n_tokens: int, n_fft: int, like: Tensor
     ) -> Complex[Tensor, "n_filters embed_dim n_freqs"]:

@@ -1,6 +1,6 @@
 """What a class of models states about itself as data: its parts, its tokens, and how its weights load."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,9 @@ class Layout:
         Zeros complete the last patch of a window; otherwise samples that do not fill it are left out.
     moments_apart : bool
         Attention relates the tokens of one moment, and treats every moment of a window on its own.
+    sizes : callable
+        Takes the number of channels and the sampling rate of a recording in Hz, and returns arguments beside
+        those of the signal that make a fresh model fit it.
     pretraining_arguments : mapping
         Arguments that build an encoder without a head, as pretraining trains it.
     derived_modules : tuple of str
@@ -56,6 +59,7 @@ class Layout:
     fixed: tuple[str, ...] = ()
     pads: bool = False
     moments_apart: bool = False
+    sizes: Callable[[int, float], dict[str, Any]] = lambda n_chans, sfreq: {}
     pretraining_arguments: Mapping[str, Any] = field(default_factory=dict)
     derived_modules: tuple[str, ...] = ()
     pretraining_modules: tuple[str, ...] = ()

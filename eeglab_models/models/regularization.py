@@ -1,6 +1,7 @@
-"""Regularisation without parameters: stochastic depth and weights of bounded length."""
+"""Regularisation: stochastic depth, and weights of bounded length."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -29,3 +30,26 @@ class DropPath(nn.Module):
 def limit_norm(weights: Float[Tensor, "n_outputs ..."], max_norm: float) -> Float[Tensor, "n_outputs ..."]:
     """Shorten the weights of every output that are longer than allowed, after Srivastava et al. (2014)."""
     return weights.renorm(p=2, dim=0, maxnorm=max_norm)
+
+
+class MaxNormLinear(nn.Module):
+    """Linear layer that limits the weights of every output where it uses them; the stored ones stay.
+
+    `layer`, a linear layer or a convolution over one sample, gives sizes and initial weights. The names are
+    those of ``torch.nn.utils.parametrize``, whose modules refuse to be pickled.
+    """
+
+    def __init__(self, layer: nn.Linear | nn.Conv1d, max_norm: float) -> None:
+        super().__init__()
+        self.max_norm = max_norm
+        self.bias = layer.bias
+        self.parametrizations = nn.ModuleDict({"weight": nn.ParameterDict({"original": layer.weight})})
+
+    @property
+    def weight(self) -> Float[Tensor, "n_outputs ..."]:
+        """Weights as they are used."""
+        return limit_norm(self.parametrizations["weight"]["original"], self.max_norm)
+
+    def forward(self, x: Float[Tensor, "*dims n_features"]) -> Float[Tensor, "*dims n_outputs"]:
+        """Apply the layer."""
+        return F.linear(x, self.weight.flatten(1), self.bias)

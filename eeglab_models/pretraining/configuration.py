@@ -308,7 +308,7 @@ def find_classes(objective: str) -> tuple[Any, type[EEGModel]]:
 
 def layers_of(model: type[EEGModel]) -> dict[str, type[nn.Module]]:
     """Name the classes of layers that a configuration of a model may ask for."""
-    return {layer.__name__: layer for layer in model.layer_classes().values()}
+    return {layer.__name__: layer for layer in model._layer_classes().values()}
 
 
 def layer_names(model: type[EEGModel]) -> dict[str, Any]:
