@@ -9,6 +9,7 @@ import functools
 import inspect
 import json
 import re
+import reprlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -232,4 +233,4 @@ def explain(name: str, value: Any, problems: list[Any]) -> str:
         if problem["type"] == "literal_error" and isinstance(value, str):
             known = re.findall("'([^']*)'", words)
             near = f" Did you mean {nearest(value, known)!r}?"
-    return f"{name} should be {' or '.join(expected)}, got {value!r}.{near}"
+    return f"{name} should be {' or '.join(expected) or 'a class'}, got {reprlib.repr(value)}.{near}"

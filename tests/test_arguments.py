@@ -59,7 +59,7 @@ def test_values_of_a_wrong_type_are_refused_by_name(case):
 def test_a_choice_with_a_dot_is_no_class():
     config = build(next(case for case in DEFAULTS if case.model == "EEGPT")).get_config()
 
-    with pytest.raises(ValueError, match=r"chan_proj_type of EEGPT must be .*'none'.*got 'a.b'"):
+    with pytest.raises(ValueError, match=r"chan_proj_type of EEGPT should be .*'none'.*got 'a.b'"):
         EEGPT.from_config(config | {"chan_proj_type": "a.b"})
 
 

@@ -2,12 +2,13 @@
 
 import inspect
 import json
-import reprlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from numbers import Real
 from typing import Any, get_args, get_origin
 
 from torch import nn
+
+from eeglab_models.configs import check_value
 
 # Written by other libraries beside the constructor's arguments.
 FOREIGN_KEYS = {"braindecode_version"}
@@ -96,7 +97,7 @@ def read_argument(cls: type, name: str, annotation: Any, value: Any) -> Any:
                 f"import any. Known are {', '.join(sorted(cls._layer_classes()))}."
             )
         return cls._layer_classes()[value]
-    check_type(cls, name, annotation, value)
+    check_value(f"{name} of {cls.__name__}", to_plain(value), annotation)
     check_numbers(cls, name, value)
     return value
 
@@ -104,21 +105,6 @@ def read_argument(cls: type, name: str, annotation: Any, value: Any) -> Any:
 def takes_class(annotation: Any) -> bool:
     """Whether an argument is a class, or a function that makes layers, rather than a plain value."""
     return any(get_origin(kind) in (type, Callable) for kind in (annotation, *get_args(annotation)))
-
-
-def check_type(cls: type, name: str, annotation: Any, value: Any) -> None:
-    """Refuse a plain value of another type than the argument's; lists stand for tuples, as in JSON."""
-    # Imported here, because models that are built by hand never need it.
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        TypeAdapter(annotation).validate_json(json.dumps(to_plain(value)), strict=True)
-    except ValidationError as error:
-        expected = inspect.formatannotation(annotation).replace("collections.abc.", "")
-        raise ValueError(
-            f"{name} of {cls.__name__} must be {expected}, got {reprlib.repr(value)}. "
-            "Correct the configuration."
-        ) from error
 
 
 def check_numbers(cls: type, name: str, value: Any) -> None:

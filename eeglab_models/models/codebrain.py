@@ -33,6 +33,7 @@ from eeglab_models.models.fourier import at_least_single
 from eeglab_models.models.global_convolution import GlobalConv, measure_filter_norms, pointwise, project
 from eeglab_models.models.layout import Layout
 from eeglab_models.models.patching import CBraModStem, cut_patches, warn_about_tail
+from eeglab_models.models.regularization import WeightNormConv1d
 from eeglab_models.models.tokens import Tokens as TokenNames
 
 __all__ = ["CodeBrain"]
@@ -110,15 +111,14 @@ class CodeBrain(EEGModel):
     Raises
     ------
     ValueError
-        If signal arguments are missing or contradict each other, if a window is shorter than a patch, or
-        if kernels, widths or the attention window cannot be built.
+        If signal arguments are missing or contradict each other, or if no model can be built of the others.
 
     Notes
     -----
     The published weights expect microvolts divided by 100, and the model does not rescale its input.
 
-    The classification head reads the features of all patches, so it is bound to the number of patches in
-    `n_times`. Features and codes are available for windows of any length.
+    The classification head reads all patches, so it is bound to `n_times`. Features and codes are available
+    for windows of any length.
 
     References
     ----------
@@ -164,15 +164,14 @@ class CodeBrain(EEGModel):
             self.arguments,
             counts=(
                 *("res_channels", "skip_channels", "out_channels", "num_res_layers", "conv_out_chans"),
-                *("conv_groups", "proj_kernel_size", "mlp_hidden_multiplier"),
-                *("codebook_size_t", "codebook_size_f"),
+                *("conv_groups", "proj_kernel_size", "mlp_hidden_multiplier", "codebook_size_t"),
+                "codebook_size_f",
             ),
             probabilities=("drop_prob", "spectral_dropout"),
         )
         if not 1 <= patch_size <= self.n_times:
             raise ValueError(
-                f"patch_size must lie between 1 and the window's {self.n_times} samples, got {patch_size}. "
-                "Pass longer windows or shorter patches."
+                f"patch_size must lie between 1 and the window's {self.n_times} samples, got {patch_size}."
             )
         self.patch_size = self.patch_stride = patch_size
         self.out_channels = self.embed_dim = out_channels
@@ -450,32 +449,6 @@ class PatchEmbedding(CBraModStem):
                 f"{patches.shape[-1]} samples. Choose conv_out_chans and proj_padding so that they agree."
             )
         return torch.where(mask.unsqueeze(-1) == 1, self.mask_encoding.to(patches.dtype), patches)
-
-
-class WeightNormConv1d(nn.Module):
-    """Convolution whose weight is a direction of a learned length, after Salimans and Kingma (2016), eq. 2.
-
-    It has the names of ``torch.nn.utils.parametrizations.weight_norm``, whose modules refuse to be pickled.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1) -> None:
-        super().__init__()
-        conv = nn.Conv1d(in_channels, out_channels, kernel_size)
-        weight = conv.weight.detach()  # (out_channels, in_channels, kernel_size)
-        length = weight.norm(dim=(1, 2), keepdim=True)  # (out_channels, 1, 1)
-        direction = nn.init.kaiming_normal_(torch.empty_like(weight))
-        self.bias = conv.bias
-        self.parametrizations = nn.Module()
-        self.parametrizations.weight = nn.ParameterDict({"original0": length, "original1": direction})
-
-    def forward(
-        self, tokens: Float[Tensor, "batch in_channels n_tokens"]
-    ) -> Float[Tensor, "batch out_channels n_tokens"]:
-        """Convolve along the tokens, whose number stays."""
-        length = self.parametrizations.weight["original0"]  # (out_channels, 1, 1)
-        direction = self.parametrizations.weight["original1"]  # (out_channels, in_channels, kernel_size)
-        weight = direction * (length / direction.norm(dim=(1, 2), keepdim=True))
-        return F.conv1d(tokens, weight, self.bias, padding="same")
 
 
 def named(conv: nn.Module) -> nn.Sequential:

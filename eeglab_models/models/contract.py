@@ -20,14 +20,10 @@ class Contract:
 
     Attributes
     ----------
-    model : str
-        Name of the model.
-    sfreq : float
-        Sampling frequency in Hz.
-    unit : str
-        Name of the unit.
-    scale : float
-        Factor from microvolts to that unit.
+    model, unit : str
+        Name of the model, and of the unit of its input.
+    sfreq, scale : float
+        Sampling frequency in Hz, and factor from microvolts to that unit.
     reference : {"average", "any"}
         ``"average"`` if the mean over channels has to be removed.
     band : tuple of (float or None, float or None)
@@ -176,7 +172,6 @@ CODEBRAIN_CONTRACT = Contract(
         "No source names a reference; the Temple corpus has several.",
     ),
 )
-"""What CodeBrain expects of its input, and who says so."""
 EEGDINO_CONTRACT = Contract(
     model="EEGDINO",
     sfreq=200.0,
@@ -208,7 +203,6 @@ EEGDINO_CONTRACT = Contract(
         "No source names a reference.",
     ),
 )
-"""What EEG-DINO expects of its input, and who says so."""
 EEGPT_CONTRACT = Contract(
     model="EEGPT",
     sfreq=256.0,
@@ -238,7 +232,6 @@ EEGPT_CONTRACT = Contract(
         "their lengths at defaults that do not fit.",
     ),
 )
-"""What EEGPT expects of its input, and who says so."""
 FBLIGHTCONVNET_CONTRACT = Contract(
     model="FBLightConvNet",
     sfreq=250.0,
@@ -266,4 +259,3 @@ FBLIGHTCONVNET_CONTRACT = Contract(
         "The authors filter causally with Chebyshev filters; the class's default is a zero-phase FIR bank.",
     ),
 )
-"""What FBLightConvNet expects of its input, and who says so."""

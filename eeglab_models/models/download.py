@@ -23,11 +23,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from eeglab_models.configs import read_text
+
 CONFIG_FILE = constants.CONFIG_NAME
 WEIGHTS_FILE = constants.SAFETENSORS_SINGLE_FILE
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 CONVERT = "Convert pickled weights once, where you trust them: eeglab-models convert FILE FOLDER."
-LARGEST_CONFIG = 1_000_000  # bytes; the configuration of 1000 channels with positions takes 0.3 MB
 
 
 def fetch(source: str, filename: str, hub: dict[str, Any]) -> Path:
@@ -177,14 +178,9 @@ def hash_content(path: Path, header: bytes, algorithm: str) -> str:
 
 def read_config(path: Path) -> dict[str, Any]:
     """Read a constructor's arguments from a JSON file, or say what it holds instead."""
-    size = path.stat().st_size
-    if size > LARGEST_CONFIG:
-        raise ValueError(
-            f"{path} must be a configuration of at most {LARGEST_CONFIG:,} bytes, got {size:,}. "
-            "Is it another file?"
-        )
+    text = read_text(path)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}). Download or save the model again.") from error
     if not isinstance(config, dict):

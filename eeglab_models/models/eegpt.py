@@ -35,6 +35,7 @@ from eeglab_models.models.base import EEGModel
 from eeglab_models.models.channels import EEGPT_19_CHANNELS, EEGPT_CHANNELS, ChannelIds, look_up_channels
 from eeglab_models.models.contract import EEGPT_CONTRACT, Contract
 from eeglab_models.models.layout import Layout, transformer_projections
+from eeglab_models.models.patching import PatchEmbed, PatchNormEmbed
 from eeglab_models.models.regularization import DropPath, MaxNormLinear
 from eeglab_models.models.tokens import Tokens as TokenNames
 from eeglab_models.models.tokens import name_moments, plain_tokens, summary_names
@@ -80,7 +81,7 @@ class EEGPT(EEGModel):
     depth, num_heads : int
         Number of transformer layers, and of attention heads.
     mlp_ratio : float
-        Hidden width of the feed-forward networks, as a multiple of `embed_dim`.
+        Hidden width of the feed-forward networks, in multiples of `embed_dim`.
     drop_prob, attn_drop_rate : float
         Probability of dropping an activation and an attention weight.
     drop_path_rate : float
@@ -106,7 +107,7 @@ class EEGPT(EEGModel):
     n_chans_target : int
         Number of channels to mix into: 19. Of no effect with ``chan_proj_type="none"``.
     chan_conv_max_norm : float
-        Largest norm of the weights that mix one channel, for ``chan_proj_type="conv1d_constraint"``.
+        Largest norm of the weights that mix one channel, for ``"conv1d_constraint"``.
     final_layer : callable or None
         Class of a head of your own, called without arguments: it reads flat summary tokens, shape
         (batch, n_patches * embed_num * embed_dim). None means `Probe`.
@@ -321,11 +322,7 @@ class EEGPT(EEGModel):
         moments_apart=True,
         # Channels by their names, and patches without overlap, as in pre-training.
         sizes=lambda n_chans, sfreq: {"patch_stride": 64, "chan_proj_type": "none"},
-        pretraining_arguments={
-            "return_encoder_output": True,
-            "chan_proj_type": "none",
-            "patch_stride": None,
-        },
+        pretraining_arguments={"return_encoder_output": True, "chan_proj_type": "none", "patch_stride": None},
         derived_modules=("chans_id",),
         # `target_encoder` is the moving average of `encoder`, and the one to use after pre-training.
         pretraining_modules=("encoder", "predictor", "reconstructor"),
@@ -417,59 +414,6 @@ class Encoder(nn.Module):
         # Nothing reads the patches after the last layer, so it refines the summary tokens only.
         summary = self.blocks[-1](tokens, n_read_only=n_chans)  # (n_moments, n_summary_tokens, embed_dim)
         return self.norm(summary).unflatten(0, (batch, n_patches))
-
-
-class PatchEmbed(nn.Module):
-    """Turn every patch into a token by one linear map.
-
-    Parameters
-    ----------
-    patch_size, embed_dim : int
-        Samples of one patch, and width of a token.
-    proj : torch.nn.Module or None
-        The map itself; None means a convolution as long as a patch, as published weights have it.
-    """
-
-    def __init__(self, patch_size: int, embed_dim: int, proj: nn.Module | None = None) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(1, embed_dim, (1, patch_size)) if proj is None else proj
-
-    def forward(self, patches: Patches) -> PatchTokens:
-        """Embed the patches.
-
-        Parameters
-        ----------
-        patches : torch.Tensor, shape (batch, n_patches, n_chans, patch_size)
-            Samples of the patches in millivolts.
-
-        Returns
-        -------
-        tokens : torch.Tensor, shape (batch, n_patches, n_chans, embed_dim)
-            One per patch.
-        """
-        return self._embed(patches)
-
-    def _embed(self, patches: Patches) -> PatchTokens:
-        # Every patch is an image of its own here: torch runs this as one matrix product.
-        images = patches.reshape(-1, 1, 1, patches.shape[-1])  # (n_images, 1, 1, patch_size)
-        tokens = self.proj(images)  # (n_images, embed_dim, 1, 1)
-        return tokens.view(*patches.shape[:-1], tokens.shape[1])  # (batch, n_patches, n_chans, embed_dim)
-
-
-class PatchNormEmbed(PatchEmbed):
-    """Turn every patch into a token by its shape alone: its mean and its amplitude are normalised away.
-
-    Parameters
-    ----------
-    patch_size, embed_dim : int
-        Samples of one patch, and width of a token.
-    """
-
-    def __init__(self, patch_size: int, embed_dim: int) -> None:
-        super().__init__(patch_size, embed_dim, nn.Linear(patch_size, embed_dim))
-
-    def _embed(self, patches: Patches) -> PatchTokens:
-        return self.proj(F.layer_norm(patches, patches.shape[-1:]))
 
 
 class EncoderLayer(nn.Module):
@@ -573,10 +517,7 @@ def cut_moments(x: Windows, patch_size: int, patch_stride: int) -> Patches:
 def check_window(n_times: int, patch_size: int, patch_stride: int) -> None:
     """Refuse windows shorter than a patch, and warn about windows that need zeros."""
     if n_times < patch_size:
-        raise ValueError(
-            f"EEGPT needs windows of at least one patch of {patch_size} samples, got n_times={n_times}. "
-            "Use longer windows or a smaller patch_size."
-        )
+        raise ValueError(f"EEGPT needs windows of one patch of {patch_size} samples, got n_times={n_times}.")
     n_zeros = -(n_times - patch_size) % patch_stride
     if n_zeros:
         warnings.warn(

@@ -93,14 +93,10 @@ class HubMixin(
             Device that the model is put on.
         revision : str or None
             Branch, tag or commit of the Hub repository. Name a commit where results must repeat.
-        cache_dir : str, pathlib.Path or None
-            Folder of downloads; None means that of `huggingface_hub`.
-        force_download : bool
-            Download again what is there already.
-        local_files_only : bool
-            Download nothing.
-        token : str, bool or None
-            Token of the Hub; None means the one that is logged in, if any.
+        cache_dir, token : str, bool, pathlib.Path or None
+            Folder of downloads and token of the Hub; None means those of `huggingface_hub`.
+        force_download, local_files_only : bool
+            Download again what is there already, or nothing at all.
         **arguments
             Constructor arguments that replace those of the configuration, except `fixed_arguments`. With
             `n_outputs`, the model has a head, which is rebuilt if the published one does not fit.
@@ -123,13 +119,8 @@ class HubMixin(
             trained with, or if weights of the encoder are missing, of another shape, or unknown to the
             model: the message names them. With `allow_partial`, if none fits.
         """
-        hub = {
-            "revision": revision,
-            "cache_dir": cache_dir,
-            "force_download": force_download,
-            "local_files_only": local_files_only,
-            "token": token,
-        }
+        hub = {"revision": revision, "cache_dir": cache_dir, "token": token}
+        hub |= {"force_download": force_download, "local_files_only": local_files_only}
         source = str(pretrained_model_name_or_path)
         config_path, weights_path = locate(source, filename, hub)
         config = {} if config_path is None else read_config(config_path)
@@ -301,12 +292,18 @@ def fill_model(
     if not (allow_partial and encoder & loaded):
         missing = set(own) - set(held) - keys_of(own, fresh) - derived_keys
         contradicted = find_contradictions(held, own, fitting & derived_keys) if derived == "compare" else ()
+        shapes = {key: tuple(tensor.shape) for key, tensor in own.items()}
         check_fit(
             source,
-            missing={key: own[key].shape for key in missing},
-            misshaped={key: (own[key].shape, held[key].shape) for key in shared - fitting - left},
-            unexpected=unknown - left - keys_of(unknown, unused_modules(model, own)),
-            contradicted=contradicted,
+            {
+                "missing": {f"{key} {shapes[key]}" for key in missing},
+                "of another shape": {
+                    f"{key} (expected {shapes[key]}, got {tuple(held[key].shape)})"
+                    for key in shared - fitting - left
+                },
+                "unknown to the model": unknown - left - keys_of(unknown, unused_modules(model, own)),
+                "not what the arguments give": contradicted,
+            },
         )
 
     model.load_state_dict({key: held[key] for key in loaded}, strict=False)
@@ -367,29 +364,12 @@ def warn_about_new(
         )
 
 
-def check_fit(
-    source: str,
-    missing: Mapping[str, torch.Size],
-    misshaped: Mapping[str, tuple[torch.Size, torch.Size]],
-    unexpected: Collection[str],
-    contradicted: Collection[str] = (),
-) -> None:
-    """Raise one `ValueError` that names every tensor of the encoder that does not fit."""
-    problems = []
-    if missing:
-        problems.append(
-            "missing: " + shorten(sorted(f"{key} {tuple(shape)}" for key, shape in missing.items()))
-        )
-    if misshaped:
-        shapes = (f"{key} (expected {tuple(a)}, got {tuple(b)})" for key, (a, b) in misshaped.items())
-        problems.append("of another shape: " + shorten(sorted(shapes)))
-    if unexpected:
-        problems.append("unknown to the model: " + shorten(sorted(unexpected)))
-    if contradicted:
-        problems.append("not what the arguments give: " + shorten(sorted(contradicted)))
-    if problems:
+def check_fit(source: str, problems: Mapping[str, Collection[str]]) -> None:
+    """Raise one `ValueError` that names every tensor of the encoder that does not fit, by what is wrong."""
+    told = [f"{wrong}: {shorten(sorted(names))}" for wrong, names in problems.items() if names]
+    if told:
         raise ValueError(
-            f"The weights of {source} do not fit; {'; '.join(problems)}. Nothing was loaded. Build the model "
+            f"The weights of {source} do not fit; {'; '.join(told)}. Nothing was loaded. Build the model "
             "with the arguments the weights were trained with. In from_pretrained, n_outputs= asks for a "
             "fresh head, and allow_partial=True starts fresh whatever does not fit."
         )

@@ -16,6 +16,7 @@ Shapes use these names throughout:
 import warnings
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -23,6 +24,9 @@ from eeglab_models.models.fourier import at_least_single, rfft
 
 __all__ = ["amplitude_spectrum", "cut_patches"]
 
+# EEGPT's patches, moment by moment.
+Moments = Float[Tensor, "batch n_patches n_chans patch_size"]
+MomentTokens = Float[Tensor, "batch n_patches n_chans embed_dim"]
 # One convolution: (out_channels, kernel_size, stride, padding, (n_groups, n_normalised_channels)).
 ConvConfig = Sequence[int | Sequence[int]]
 
@@ -80,8 +84,8 @@ def amplitude_spectrum(patches: Float[Tensor, "*dims patch_size"]) -> Float[Tens
 class CBraModStem(nn.Module):
     """Describe every patch by its samples and its spectrum: what CodeBrain and EEG-DINO took from CBraMod.
 
-    The only parameters that do not stand in their model's file, because both embeddings of Wang et al.
-    (2025), CBraMod, ICLR, section 2.2, inherit them under the same published names.
+    Both embeddings of Wang et al. (2025), CBraMod, ICLR, section 2.2, inherit its parameters under the same
+    published names.
     """
 
     def __init__(
@@ -115,6 +119,59 @@ class CBraModStem(nn.Module):
         time = maps.permute(0, 2, 3, 1, 4).flatten(3)  # (batch, n_chans, n_patches, embed_dim)
         spectrum = amplitude_spectrum(patches).to(time.dtype)  # (batch, n_chans, n_patches, n_freqs)
         return time + self.spectral_proj(spectrum)  # (batch, n_chans, n_patches, embed_dim)
+
+
+class PatchEmbed(nn.Module):
+    """Turn every patch into a token by one linear map.
+
+    Parameters
+    ----------
+    patch_size, embed_dim : int
+        Samples of one patch, and width of a token.
+    proj : torch.nn.Module or None
+        The map itself; None means a convolution as long as a patch, as published weights have it.
+    """
+
+    def __init__(self, patch_size: int, embed_dim: int, proj: nn.Module | None = None) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(1, embed_dim, (1, patch_size)) if proj is None else proj
+
+    def forward(self, patches: Moments) -> MomentTokens:
+        """Embed the patches.
+
+        Parameters
+        ----------
+        patches : torch.Tensor, shape (batch, n_patches, n_chans, patch_size)
+            Samples of the patches in millivolts.
+
+        Returns
+        -------
+        tokens : torch.Tensor, shape (batch, n_patches, n_chans, embed_dim)
+            One per patch.
+        """
+        return self._embed(patches)
+
+    def _embed(self, patches: Moments) -> MomentTokens:
+        # Every patch is an image of its own here: torch runs this as one matrix product.
+        images = patches.reshape(-1, 1, 1, patches.shape[-1])  # (n_images, 1, 1, patch_size)
+        tokens = self.proj(images)  # (n_images, embed_dim, 1, 1)
+        return tokens.view(*patches.shape[:-1], tokens.shape[1])  # (batch, n_patches, n_chans, embed_dim)
+
+
+class PatchNormEmbed(PatchEmbed):
+    """Turn every patch into a token by its shape alone: its mean and its amplitude are normalised away.
+
+    Parameters
+    ----------
+    patch_size, embed_dim : int
+        Samples of one patch, and width of a token.
+    """
+
+    def __init__(self, patch_size: int, embed_dim: int) -> None:
+        super().__init__(patch_size, embed_dim, nn.Linear(patch_size, embed_dim))
+
+    def _embed(self, patches: Moments) -> MomentTokens:
+        return self.proj(F.layer_norm(patches, patches.shape[-1:]))
 
 
 def warn_about_tail(n_times: int, patch_size: int, fate: str) -> None:

@@ -1,4 +1,4 @@
-"""Regularisation: stochastic depth, and weights of bounded length."""
+"""Stochastic depth, and layers whose weights have a bounded or a learned length."""
 
 import torch
 import torch.nn.functional as F
@@ -53,3 +53,29 @@ class MaxNormLinear(nn.Module):
     def forward(self, x: Float[Tensor, "*dims n_features"]) -> Float[Tensor, "*dims n_outputs"]:
         """Apply the layer."""
         return F.linear(x, self.weight.flatten(1), self.bias)
+
+
+class WeightNormConv1d(nn.Module):
+    """Convolution whose weight is a direction of a learned length, after Salimans and Kingma (2016), eq. 2.
+
+    It has the names of ``torch.nn.utils.parametrizations.weight_norm``, whose modules refuse to be pickled.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1) -> None:
+        super().__init__()
+        conv = nn.Conv1d(in_channels, out_channels, kernel_size)
+        weight = conv.weight.detach()  # (out_channels, in_channels, kernel_size)
+        length = weight.norm(dim=(1, 2), keepdim=True)  # (out_channels, 1, 1)
+        direction = nn.init.kaiming_normal_(torch.empty_like(weight))
+        self.bias = conv.bias
+        self.parametrizations = nn.Module()
+        self.parametrizations.weight = nn.ParameterDict({"original0": length, "original1": direction})
+
+    def forward(
+        self, tokens: Float[Tensor, "batch in_channels n_tokens"]
+    ) -> Float[Tensor, "batch out_channels n_tokens"]:
+        """Convolve along the tokens, whose number stays."""
+        length = self.parametrizations.weight["original0"]  # (out_channels, 1, 1)
+        direction = self.parametrizations.weight["original1"]  # (out_channels, in_channels, kernel_size)
+        weight = direction * (length / direction.norm(dim=(1, 2), keepdim=True))
+        return F.conv1d(tokens, weight, self.bias, padding="same")

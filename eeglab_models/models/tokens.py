@@ -19,21 +19,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Tokens:
-    """Names and places of tokens, in the order in which they stand.
-
-    Attributes
-    ----------
-    names : numpy.ndarray of str, shape (n_tokens,)
-        What each token is called; no two share a name.
-    channels : numpy.ndarray of str, shape (n_tokens,)
-        Channel that each token comes from, empty for summary tokens.
-    times : numpy.ndarray, shape (n_tokens,)
-        Middle of each token's patch in seconds from the start of the window, not-a-number for tokens
-        without a time of their own.
-    """
+    """Names and places of tokens, in the order in which they stand; no two share a name."""
 
     names: Shaped[np.ndarray, " n_tokens"]
+    # Empty for summary tokens.
     channels: Shaped[np.ndarray, " n_tokens"]
+    # Middle of the patch in seconds from the start of the window, not-a-number where a token has none.
     times: Float[np.ndarray, " n_tokens"]
 
     def choose(self, index: slice | Sequence[int]) -> "Tokens":
