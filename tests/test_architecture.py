@@ -11,8 +11,11 @@ PACKAGE = Path(__file__).parents[1] / "eeglab_models"
 
 # A unit may import units of earlier lines, never of its own or a later one.
 LAYERS = [
-    {"configs", "files", "models.arguments", "models.channels", "models.fourier", "moved"},
-    {"models.banded_attention", "models.dropout_attention", "models.global_convolution"},
+    {"configs", "files", "models.channels", "models.fourier", "moved"},
+    {
+        *("models.arguments", "models.banded_attention", "models.dropout_attention"),
+        "models.global_convolution",
+    },
     {
         *("models.attention", "models.checkpoints", "models.contract"),
         *("models.filterbank", "models.layout", "models.patching", "models.regularization", "models.tokens"),

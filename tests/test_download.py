@@ -15,7 +15,8 @@ from references.cases import CASES
 from references.compare import build
 
 from eeglab_models import EEGDINO
-from eeglab_models.models.download import LARGEST_CONFIG, fetch, read_config, read_weights
+from eeglab_models.configs import LARGEST
+from eeglab_models.models.download import fetch, read_config, read_weights
 
 DEFAULTS = [case for case in CASES if case.name == "default"]
 CLASS_ARGUMENTS = {"CodeBrain": "activation", "EEGPT": "final_layer"}
@@ -194,9 +195,9 @@ def test_a_token_that_no_request_can_carry_is_refused_and_not_shown(token):
 
 def test_a_configuration_has_a_largest_size(tmp_path):
     path = tmp_path / "config.json"
-    path.write_text('{"a": "' + LARGEST_CONFIG * "x" + '"}')
+    path.write_text('{"a": "' + LARGEST * "x" + '"}')
 
-    with pytest.raises(ValueError, match="at most 1,000,000 bytes, got 1,000,009"):
+    with pytest.raises(ValueError, match=f"{LARGEST + 9} bytes, more than the {LARGEST} "):
         read_config(path)
 
 
