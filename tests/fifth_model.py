@@ -31,9 +31,9 @@ class FifthModel(EEGModel):
         self.embed_dim = width
         self.embedding = nn.Linear(patch_size, width)
         self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
-        self.final_layer = self.build_head()
+        self.final_layer = self._build_head()
 
-    def build_head(self) -> nn.Module:
+    def _build_head(self) -> nn.Module:
         return nn.Linear(self.embed_dim, self.n_outputs)
 
     def forward(self, x: Tensor, return_features: bool = False) -> Tensor | dict[str, Tensor | None]:

@@ -25,9 +25,7 @@ __all__ = ["Attend"]
 
 
 class Attend(nn.Module):
-    """Scaled dot-product attention.
-
-    It has no parameters, so it adds no key to any ``state_dict``.
+    """Scaled dot-product attention, without parameters.
 
     Parameters
     ----------

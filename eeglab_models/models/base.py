@@ -35,7 +35,7 @@ class EEGModel(nn.Module, HubMixin):
     """A model of EEG windows with a head for a task.
 
     Subclasses begin their constructor with ``super().__init__(locals())``, set `patch_size`, `patch_stride`
-    and `embed_dim`, name their head `final_layer`, and return a fresh one from a method `build_head`. They
+    and `embed_dim`, name their head `final_layer`, and return a fresh one from a method `_build_head`. They
     state `contract` and `layout`, and answer `encode`. Where tokens are no patches of channels, they
     override `_feature_tokens`, `_attention_tokens`, `_line_up` and `_read_block`, which other rooms call.
 
@@ -288,7 +288,7 @@ class EEGModel(nn.Module, HubMixin):
         if "final_layer" in self.arguments:
             self.arguments["final_layer"] = None
         parameter = next(self.final_layer.parameters(), next(self.parameters()))
-        self.final_layer = self.build_head().to(parameter.device, parameter.dtype).train(self.training)
+        self.final_layer = self._build_head().to(parameter.device, parameter.dtype).train(self.training)
 
     def get_config(self) -> dict[str, Any]:
         """Write the constructor's arguments as plain values, ready for JSON.
@@ -334,8 +334,8 @@ class EEGModel(nn.Module, HubMixin):
         Raises
         ------
         ValueError
-            If the configuration names arguments that this class does not have or classes that are not in
-            `layer_classes`, or holds values of another type, or larger ones, than an argument can have.
+            If the configuration names arguments or classes that are not known, or holds values of another
+            type, or larger ones, than an argument can have.
         """
         arguments = read_arguments(cls, config)
         try:
@@ -347,19 +347,8 @@ class EEGModel(nn.Module, HubMixin):
             ) from error
 
     @classmethod
-    def translate_state_dict(cls, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Give tensors of the authors' checkpoints the names they have here; other names stay.
-
-        Parameters
-        ----------
-        state_dict : dict of torch.Tensor
-            Tensors by name.
-
-        Returns
-        -------
-        translated : dict of torch.Tensor
-            The same tensors.
-        """
+    def _translate(cls, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Give tensors of the authors' checkpoints the names they have here; other names stay."""
         translated = {}
         for name, tensor in state_dict.items():
             for published, here in cls.layout.published_names:
@@ -376,17 +365,15 @@ class EEGModel(nn.Module, HubMixin):
         ----------
         state_dict : dict of torch.Tensor
             Tensors by name.
-        strict : bool
-            Refuse missing and unknown names.
-        assign : bool
-            Use the tensors themselves instead of copying their values.
+        strict, assign : bool
+            Refuse missing and unknown names, and use the tensors themselves instead of copying their values.
 
         Returns
         -------
         keys : NamedTuple
             `missing_keys` and `unexpected_keys`.
         """
-        return super().load_state_dict(self.translate_state_dict(state_dict), strict=strict, assign=assign)
+        return super().load_state_dict(self._translate(state_dict), strict=strict, assign=assign)
 
 
 def known_models() -> dict[str, type[EEGModel]]:

@@ -73,10 +73,9 @@ class CodeBrain(EEGModel):
         Number of residual blocks.
     drop_prob : float
         Probability of dropping a filtered feature, an attention weight or an activation of the head.
-    s4_bidirectional : bool
-        Let the global convolution read what follows a token too, not only what precedes it.
-    s4_layernorm : bool
-        Normalise the filtered features; the published weights do not.
+    s4_bidirectional, s4_layernorm : bool
+        Let the global convolution read what follows a token too, not only what precedes it, and normalise
+        the filtered features; the published weights do not normalise them.
     s4_lmax : int
         Number of tokens that the global filters span at least, at least 2. Their length is the next power
         of two, and sequences may be shorter or longer.
@@ -180,16 +179,8 @@ class CodeBrain(EEGModel):
         self.pretrain_mode = pretrain_mode
         warn_about_tail(self.n_times, patch_size, f"cut to {self.n_patches * patch_size} samples")
 
-        self.patch_embedding = PatchEmbedding(
-            patch_size,
-            conv_out_chans,
-            conv_groups,
-            proj_kernel_size,
-            proj_padding,
-            proj_refine_kernel,
-            tuple(pos_kernel),
-            spectral_dropout,
-        )
+        convs = (conv_out_chans, conv_groups, proj_kernel_size, proj_padding, proj_refine_kernel)
+        self.patch_embedding = PatchEmbedding(patch_size, *convs, tuple(pos_kernel), spectral_dropout)
         self.init_conv = nn.Sequential(
             named(WeightNormConv1d(self.patch_embedding.embed_dim, res_channels)), activation()
         )
@@ -203,17 +194,10 @@ class CodeBrain(EEGModel):
         self.norm = nn.LayerNorm(out_channels)
         self.lm_head_t = nn.Linear(out_channels, codebook_size_t, bias=False)
         self.lm_head_f = nn.Linear(out_channels, codebook_size_f, bias=False)
-        self.final_layer = self.build_head()
+        self.final_layer = self._build_head()
 
-    def build_head(self) -> nn.Module:
-        """Build a fresh classification head.
-
-        Returns
-        -------
-        head : torch.nn.Module
-            From features, shape (batch, n_chans, n_patches, out_channels), to logits, shape (batch,
-            n_outputs).
-        """
+    def _build_head(self) -> nn.Module:
+        """Build a fresh classification head, which reads the features of all patches."""
         return nn.Sequential(
             nn.Flatten(),
             nn.Linear(self.n_chans * self.n_patches * self.out_channels, self.hidden_dim),
@@ -338,20 +322,9 @@ class CodeBrain(EEGModel):
         return super()._attention_tokens(ch_names, n_times, sfreq)
 
     @classmethod
-    def translate_state_dict(cls, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Give tensors of the authors' checkpoint their names here, and filters their norms.
-
-        Parameters
-        ----------
-        state_dict : dict of torch.Tensor
-            Tensors by name.
-
-        Returns
-        -------
-        translated : dict of torch.Tensor
-            The same tensors; filters without a measured norm come with the one that they have now.
-        """
-        translated = super().translate_state_dict(state_dict)
+    def _translate(cls, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Give tensors of the authors' checkpoint their names here, and filters their norms."""
+        translated = super()._translate(state_dict)
         return translated | measure_filter_norms(translated)
 
     contract: ClassVar[Contract] = CODEBRAIN_CONTRACT

@@ -113,7 +113,7 @@ def convert_checkpoint(
     state, others = choose_encoder(state, cls, encoder)
     given = dict(config or {}) | ({} if n_outputs is None else {"n_outputs": n_outputs})
 
-    told, published = READERS[cls](cls.translate_state_dict(state), given)
+    told, published = READERS[cls](cls._translate(state), given)
     assumed = {name: default_of(cls, name) for name in cls.layout.fixed_arguments} | published
     if "input_window_seconds" in given:
         assumed.pop("n_times", None)
@@ -194,9 +194,7 @@ def find_class(name: str) -> type[EEGModel]:
 
 def recognise(state: State, source: Path) -> type[EEGModel]:
     """Choose the model whose tensors a checkpoint holds."""
-    fitting = [
-        cls for cls, landmarks in LANDMARKS.items() if set(landmarks) & set(cls.translate_state_dict(state))
-    ]
+    fitting = [cls for cls, landmarks in LANDMARKS.items() if set(landmarks) & set(cls._translate(state))]
     if len(fitting) != 1:
         looked_for = "; ".join(f"{cls.__name__}: {' or '.join(names)}" for cls, names in LANDMARKS.items())
         found = " and ".join(cls.__name__ for cls in fitting) or "none"

@@ -160,18 +160,11 @@ class EEGDINO(EEGModel):
         self.encoder_layers = nn.ModuleList(
             EncoderLayer(self.emb_dim, nhead, dim_feedforward, activation, drop_prob) for _ in range(n_layer)
         )
-        self.final_layer = self.build_head()
+        self.final_layer = self._build_head()
         nn.init.trunc_normal_(self.global_tokens, std=0.02)
 
-    def build_head(self) -> nn.Module:
-        """Build a fresh classification head, or none for `return_encoder_output`.
-
-        Returns
-        -------
-        head : torch.nn.Module
-            From patch tokens, shape (batch, n_chans, n_patches, emb_dim), to logits, shape (batch,
-            n_outputs).
-        """
+    def _build_head(self) -> nn.Module:
+        """Build a fresh classification head, or none for `return_encoder_output`."""
         if self.return_encoder_output:
             return nn.Identity()
         return ClassificationHead(self.emb_dim, self.n_outputs, self.activation)

@@ -74,12 +74,10 @@ class EEGPT(EEGModel):
     patch_stride : int or None
         Samples from the start of one patch to the start of the next. None means `patch_size`, patches that
         do not overlap, as in pre-training.
-    embed_num : int
-        Number of summary tokens of a moment.
+    embed_num, depth, num_heads : int
+        Number of summary tokens of a moment, of transformer layers, and of attention heads.
     embed_dim : int
         Width of a token, a multiple of `num_heads`.
-    depth, num_heads : int
-        Number of transformer layers, and of attention heads.
     mlp_ratio : float
         Hidden width of the feed-forward networks, in multiples of `embed_dim`.
     drop_prob, attn_drop_rate : float
@@ -115,8 +113,7 @@ class EEGPT(EEGModel):
     Raises
     ------
     ValueError
-        If signal arguments are missing or contradict each other, if a window is shorter than a patch, or
-        if an option is none of those above.
+        If signal arguments are missing or contradict each other, or if no model can be built of the others.
     TypeError
         If a layer is given instead of its class.
 
@@ -192,7 +189,7 @@ class EEGPT(EEGModel):
             drop_probs=(drop_prob, attn_drop_rate, drop_path_rate),
             init_std=init_std,
         )
-        self.final_layer = self.build_head()
+        self.final_layer = self._build_head()
 
     def get_probe_params(self) -> dict[str, int]:
         """Get the sizes that a probe of the summary tokens needs.
@@ -205,15 +202,8 @@ class EEGPT(EEGModel):
         sizes = {"embed_num": self.n_summary_tokens, "embed_dim": self.embed_dim}
         return {"n_patches": self.n_patches, **sizes}
 
-    def build_head(self) -> nn.Module:
-        """Build a fresh head: `Probe`, the caller's own, or none for `return_encoder_output`.
-
-        Returns
-        -------
-        head : torch.nn.Module
-            Reads summary tokens, shape (batch, n_patches, embed_num, embed_dim); `Probe` gives logits, shape
-            (batch, n_outputs).
-        """
+    def _build_head(self) -> nn.Module:
+        """Build a fresh head: `Probe`, the caller's own, or none for `return_encoder_output`."""
         final_layer = self.arguments["final_layer"]
         if self.return_encoder_output:
             return nn.Identity()
@@ -459,9 +449,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, tokens: Tokens, n_read_only: int = 0) -> Float[Tensor, "n_moments n_refined embed_dim"]:
         """Let every token, except the first `n_read_only`, read from all."""
-        qkv = self.qkv(tokens).unflatten(
-            -1, (3, self.n_heads, -1)
-        )  # (n_moments, n_tokens, 3, n_heads, head_dim)
+        qkv = self.qkv(tokens).unflatten(-1, (3, self.n_heads, -1))
+        # qkv: (n_moments, n_tokens, 3, n_heads, head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (n_moments, n_heads, n_tokens, head_dim)
         heads = self.attend(q[:, :, n_read_only:], k, v)  # (n_moments, n_heads, n_refined, head_dim)
         heads = heads.transpose(1, 2).flatten(2)  # (n_moments, n_refined, embed_dim)
@@ -541,8 +530,7 @@ def check_options(options: dict[str, Any]) -> None:
             raise TypeError(f"{name} must be a class, got a layer of {layer}. Pass {layer} itself.")
     if options["embed_dim"] % options["num_heads"]:
         raise ValueError(
-            f"embed_dim must be a multiple of num_heads={options['num_heads']}, got {options['embed_dim']}. "
-            "The published models use 512 and 8."
+            f"embed_dim must be a multiple of num_heads={options['num_heads']}, got {options['embed_dim']}."
         )
     patch_module = options["patch_module"] or PatchEmbed
     if not issubclass(patch_module, PatchEmbed):

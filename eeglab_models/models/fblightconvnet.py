@@ -75,10 +75,8 @@ class FBLightConvNet(EEGModel):
         samples of a patch, or -1, which is the same.
     stride_factor : int or None
         Has no effect; part of the published signature.
-    win_len : int
-        Samples of one patch.
-    heads : int
-        Number of kernels of the light-weight convolution. Map i uses kernel ``i % heads``.
+    win_len, heads : int
+        Samples of one patch, and kernels of the light-weight convolution. Map i uses kernel ``i % heads``.
     weight_softmax : bool
         Normalise each kernel by a softmax, so that it averages the patches.
     bias : bool
@@ -99,11 +97,6 @@ class FBLightConvNet(EEGModel):
     ValueError
         If signal arguments are missing or contradict each other, if a window is shorter than a patch,
         if `heads` does not divide `n_filters_spat`, or if a filter cannot be designed.
-
-    Warns
-    -----
-    UserWarning
-        If windows have samples that fill no last patch.
 
     Notes
     -----
@@ -157,16 +150,10 @@ class FBLightConvNet(EEGModel):
             activation(),
         )
         self.attn_conv = LightweightConv(n_filters_spat, self.n_times // win_len, heads, weight_softmax, bias)
-        self.final_layer = self.build_head()
+        self.final_layer = self._build_head()
 
-    def build_head(self) -> nn.Module:
-        """Build a fresh linear classifier.
-
-        Returns
-        -------
-        head : torch.nn.Module
-            From features, shape (batch, n_filters_spat), to logits, shape (batch, n_outputs).
-        """
+    def _build_head(self) -> nn.Module:
+        """Build a fresh linear classifier."""
         return nn.Linear(self.n_filters, self.n_outputs)
 
     def forward(
@@ -277,13 +264,11 @@ class FilterBank(nn.Module):
     Parameters
     ----------
     n_bands : int, None or list of tuple of float
-        Bands in Hz, as in `FBLightConvNet`.
+        Bands in Hz; this and the next three are as in `FBLightConvNet`.
     sfreq : float
         Sampling frequency in Hz.
-    filter_parameters : dict or None
-        Design as in `FBLightConvNet`.
-    verbose : bool
-        Let mne describe every filter.
+    filter_parameters, verbose : dict, bool or None
+        Design of the filters, and whether mne describes every one.
     n_times : int
         Samples of a window, for which recursive filters are prepared; others take longer.
 

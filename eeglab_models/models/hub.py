@@ -110,10 +110,8 @@ class HubMixin(
 
         Raises
         ------
-        FileNotFoundError
-            If the configuration or the safetensors file is missing.
-        PermissionError, ConnectionError
-            If the Hub refuses, fails or cannot be reached.
+        FileNotFoundError, PermissionError, ConnectionError
+            If a file is missing, or if the Hub refuses, fails or cannot be reached.
         ValueError
             If the configuration is not one of this class, if an argument contradicts what the weights were
             trained with, or if weights of the encoder are missing, of another shape, or unknown to the
@@ -311,7 +309,14 @@ def fill_model(
         model._renew_head(n_outputs)
     lost = encoder - loaded
     new = keys_of(model.state_dict(), fresh) | lost
-    warn_about_new(new if n_outputs is None else new - keys_of(new, ["final_layer"]), lost, encoder, source)
+    unasked = new if n_outputs is None else new - keys_of(new, ["final_layer"])
+    if unasked:
+        counts = f"{len(lost)} of {len(encoder)} tensors of the encoder do not fit. " if lost else ""
+        warnings.warn(
+            f"{counts}{source} holds no fitting weights for {shorten(sorted(unasked))}: these are new "
+            "(random), train them before use. A fresh head is asked for with n_outputs=.",
+            stacklevel=3,
+        )
     published = not set(weights) <= set(held) or bool(keys_of(unknown, model.layout.pretraining_modules))
     return LoadReport(
         source,
@@ -323,7 +328,7 @@ def fill_model(
 
 def translate(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     """Give tensors the names that the model has for them, and refuse two of one name."""
-    held = model.translate_state_dict(weights)
+    held = model._translate(weights)
     if len(held) < len(weights):
         raise ValueError(
             f"{source} holds several tensors for the same tensor of {type(model).__name__}: "
@@ -349,19 +354,6 @@ def find_contradictions(
         for key in derived
         if not torch.allclose(held[key].double(), own[key].double(), rtol=1e-3, atol=1e-6)
     }
-
-
-def warn_about_new(
-    unasked: Collection[str], lost: Collection[str], encoder: Collection[str], source: str
-) -> None:
-    """Warn of tensors that stay random though nobody asked for it."""
-    if unasked:
-        counts = f"{len(lost)} of {len(encoder)} tensors of the encoder do not fit. " if lost else ""
-        warnings.warn(
-            f"{counts}{source} holds no fitting weights for {shorten(sorted(unasked))}: these are new "
-            "(random), train them before use. A fresh head is asked for with n_outputs=.",
-            stacklevel=4,
-        )
 
 
 def check_fit(source: str, problems: Mapping[str, Collection[str]]) -> None:

@@ -27,10 +27,8 @@ class LoadReport:
     assumed : tuple of str
         Arguments that change what the model computes, that no shape reveals, and that neither the
         configuration nor the caller stated, with the values that were taken.
-    layout : str
-        Whose names the tensors of the file have.
-    fingerprint : str
-        What `fingerprint` says of the model.
+    layout, fingerprint : str
+        Whose names the tensors of the file have, and what `fingerprint` says of the model.
     """
 
     source: str
@@ -58,9 +56,8 @@ class LoadReport:
 def fingerprint(model: nn.Module) -> str:
     """Compute a number that tells whether two models hold the same encoder, bit by bit.
 
-    Only weights count, not where they are, how they are trained or whether the model is compiled. Task
-    modules are left out, and so are tensors that follow from the constructor's arguments: the same
-    encoder has the same fingerprint for every task and every montage.
+    Task modules are left out, and so are tensors that follow from the constructor's arguments: the same
+    encoder has the same fingerprint for every task and every montage, wherever it is, compiled or not.
 
     Parameters
     ----------
