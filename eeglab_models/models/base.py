@@ -259,8 +259,7 @@ class EEGModel(nn.Module, HubMixin):
     def reset_head(self, n_outputs: int) -> None:
         """Replace the head by a fresh one; everything else stays.
 
-        A model that was built without a head, with one of the caller's, or to return features or codes,
-        becomes a plain classifier.
+        A model that was built without a head, or to return features or codes, becomes a plain classifier.
 
         Parameters
         ----------

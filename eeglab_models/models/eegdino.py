@@ -86,8 +86,7 @@ class EEGDINO(EEGModel):
     Raises
     ------
     ValueError
-        If signal arguments are missing or contradict each other, if there are more channels than slots,
-        or if the summary tokens cannot be placed.
+        If signal arguments are missing or contradict each other, or if no model can be built of the others.
 
     Notes
     -----
@@ -200,8 +199,7 @@ class EEGDINO(EEGModel):
         Raises
         ------
         ValueError
-            If the number of channels is not that of the model, or if `channel_ids` are not distinct slots,
-            one per channel.
+            If the number of channels is not that of the model, or if `channel_ids` do not fit.
         """
         summary, tokens = self._relate(x, channel_ids)
         if self.return_features if return_features is None else return_features:

@@ -79,12 +79,10 @@ class FBLightConvNet(EEGModel):
         Samples of one patch, and kernels of the light-weight convolution. Map i uses kernel ``i % heads``.
     weight_softmax : bool
         Normalise each kernel by a softmax, so that it averages the patches.
-    bias : bool
-        Add one bias per map after the light-weight convolution.
+    bias, verbose : bool
+        Add one bias per map after the light-weight convolution, and let mne describe every filter.
     activation : type of torch.nn.Module
         Activation of the maps.
-    verbose : bool
-        Let mne describe every filter.
     filter_parameters : dict
         Design of the filters: ``"method"`` (``"fir"`` or ``"iir"``), ``"phase"``, ``"filter_length"``,
         ``"l_trans_bandwidth"``, ``"h_trans_bandwidth"``, ``"fir_window"``, ``"fir_design"`` and
@@ -95,8 +93,7 @@ class FBLightConvNet(EEGModel):
     Raises
     ------
     ValueError
-        If signal arguments are missing or contradict each other, if a window is shorter than a patch,
-        if `heads` does not divide `n_filters_spat`, or if a filter cannot be designed.
+        If signal arguments are missing or contradict each other, or if no model can be built of the others.
 
     Notes
     -----

@@ -114,8 +114,7 @@ class HubMixin(
             If a file is missing, or if the Hub refuses, fails or cannot be reached.
         ValueError
             If the configuration is not one of this class, if an argument contradicts what the weights were
-            trained with, or if weights of the encoder are missing, of another shape, or unknown to the
-            model: the message names them. With `allow_partial`, if none fits.
+            trained with, or if weights of the encoder do not fit: the message names them.
         """
         hub = {"revision": revision, "cache_dir": cache_dir, "token": token}
         hub |= {"force_download": force_download, "local_files_only": local_files_only}
@@ -270,8 +269,7 @@ def fill_model(
     Raises
     ------
     ValueError
-        If weights of the encoder are missing, of another shape, or unknown to the model; with
-        `allow_partial`, if none fits.
+        If weights of the encoder do not fit; with `allow_partial`, if none does.
     """
     held, own = translate(model, weights, source), model.state_dict()
     derived_keys = keys_of(own, model.layout.derived_modules)
