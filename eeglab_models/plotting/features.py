@@ -18,7 +18,7 @@ import xarray as xr
 from jaxtyping import Float, Shaped
 from matplotlib.figure import Figure
 
-from eeglab_models.plotting.maps import draw_head, open_heads
+from eeglab_models.plotting.maps import draw_grids, draw_heads
 from eeglab_models.plotting.style import color_of, open_panels
 
 __all__ = [
@@ -59,10 +59,8 @@ def plot_topographies(
         One number per channel, by the title of its map.
     info : mne.Info
         Channels with positions, in the order of the numbers.
-    label : str
-        What the numbers are, with their unit.
-    title : str
-        Title of the figure.
+    label, title : str
+        What the numbers are, with their unit; title of the figure.
     signed : bool
         Shades from negative to positive numbers, instead of from zero up.
     marked : str or None
@@ -75,16 +73,13 @@ def plot_topographies(
     figure : matplotlib.figure.Figure
         One map per entry.
     """
-    figure, heads = open_heads(len(values), n_columns, (1.2 + 2.0 * n_columns, 2.2, 0.5))
     limit = max(float(np.abs(numbers).max()) for numbers in values.values())
+    shades = {"cmap": "RdBu_r" if signed else "Reds", "vlim": (-limit if signed else 0, limit)}
     mask = np.array([name == marked for name in info["ch_names"]])
     cross = {"marker": "x", "markersize": 6, "markeredgecolor": "black", "markeredgewidth": 2}
-    style = {"cmap": "RdBu_r" if signed else "Reds", "vlim": (-limit if signed else 0, limit)}
-    for ax, (name, numbers) in zip(heads, values.items(), strict=True):
-        image = draw_head(ax, name, numbers, info, mask=mask, mask_params=cross, **style)
-    figure.colorbar(image, ax=figure.axes, label=label, shrink=0.8)
-    figure.suptitle(title)
-    return figure
+    maps = {name: (numbers, info) for name, numbers in values.items()}
+    size = 1.2 + 2.0 * n_columns, 2.2, 0.5
+    return draw_heads(maps, n_columns, size, label, title, mask=mask, mask_params=cross, **shades)
 
 
 def plot_tones(
@@ -102,10 +97,8 @@ def plot_tones(
     responses : mapping of str to mapping of str to numpy.ndarray, each of shape (n_freqs,)
         Positive responses, by the name of the panel, which begins with that of a model, and of the part.
         The same parts in every panel, four at most.
-    label : str
-        What the responses are, with their unit.
-    title : str
-        Title of the figure.
+    label, title : str
+        What the responses are, with their unit; title of the figure.
 
     Returns
     -------
@@ -146,10 +139,8 @@ def plot_grids(
         Numbers that are not negative, by the title of their panel; all with the same channels.
     rows : sequence of str
         Names of the channels.
-    label : str
-        What the numbers are, with their unit.
-    title : str
-        Title of the figure.
+    label, title : str
+        What the numbers are, with their unit; title of the figure.
     seconds : float
         Length of a patch in seconds.
     shared : bool
@@ -160,24 +151,16 @@ def plot_grids(
     figure : matplotlib.figure.Figure
         One panel per entry, over time in seconds; dark is large.
     """
-    figure, axes = open_panels(1, len(grids), (1.2 + 1.75 * len(grids), 1.3 + 0.125 * len(rows)), sharey=True)
-    largest = [float(grid.max()) for grid in grids.values()]
-    for ax, (name, grid), own in zip(axes[0], grids.items(), largest, strict=True):
-        edges = np.arange(grid.shape[1] + 1) * seconds
+    largest = max(float(grid.max()) for grid in grids.values())
+    panels = {}
+    for name, grid in grids.items():
         # Numbers that are all zero have no shades.
-        limit = (max(largest) if shared else own) or 1.0
-        scaled = grid if shared else grid / limit
-        image = ax.pcolormesh(
-            edges, np.arange(len(rows) + 1), scaled, cmap="Reds", vmin=0, vmax=limit if shared else 1
-        )
-        ax.set_xlabel("time (s)")
-        ax.set_title(name, fontsize=9)
-    axes[0, 0].set_yticks(np.arange(len(rows)) + 0.5, rows, fontsize=6)
-    axes[0, 0].set_ylabel("channel")
-    axes[0, 0].invert_yaxis()
-    figure.colorbar(image, ax=axes, label=label)
-    figure.suptitle(title)
-    return figure
+        limit = (largest if shared else float(grid.max())) or 1.0
+        values, end = (grid, limit) if shared else (grid / limit, 1)
+        shades = {"cmap": "Reds", "vmin": 0, "vmax": end}
+        panels[name] = (np.arange(grid.shape[1] + 1) * seconds, values, shades, ())
+    size = 1.2 + 1.75 * len(grids), 1.3 + 0.125 * len(rows)
+    return draw_grids(panels, rows, size, label, title, fontsize=9)
 
 
 def plot_projections(
@@ -224,15 +207,8 @@ def plot_projections(
     for ax, name in zip(axes[0], groups, strict=True):
         ax.set_title(f"by {name}", fontsize=10)
     for ax in axes[-1]:
-        ax.legend(
-            loc="upper center",
-            bbox_to_anchor=(0.5, 0),
-            ncols=5,
-            fontsize=7,
-            frameon=False,
-            handletextpad=0,
-            markerscale=2,
-        )
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "ncols": 5, "fontsize": 7}
+        ax.legend(**below, frameon=False, handletextpad=0, markerscale=2)
     figure.suptitle(title)
     sns.despine(figure)
     return figure
@@ -282,10 +258,8 @@ def plot_similarities(matrices: Mapping[str, xr.DataArray], label: str, title: s
     ----------
     matrices : mapping of str to xarray.DataArray, each with two axes of names
         Similarities of at most 1, by the title of their panel.
-    label : str
-        What the similarities are.
-    title : str
-        Title of the figure.
+    label, title : str
+        What the similarities are; title of the figure.
 
     Returns
     -------
@@ -301,17 +275,9 @@ def plot_similarities(matrices: Mapping[str, xr.DataArray], label: str, title: s
     for ax, (name, matrix) in zip(axes[0], matrices.items(), strict=True):
         down, across = matrix.dims
         table = pd.DataFrame(matrix.values, matrix[down].values, matrix[across].values)
-        style = {"cmap": "Reds", "vmin": 0, "vmax": 1, "linewidths": 0.5}
         # Adding zero leaves no minus sign where nothing is left of a number.
-        sns.heatmap(
-            table,
-            annot=table.round(1) + 0.0,
-            fmt=".1f",
-            annot_kws={"fontsize": 7},
-            cbar=False,
-            ax=ax,
-            **style,
-        )
+        numbers = {"annot": table.round(1) + 0.0, "fmt": ".1f", "annot_kws": {"fontsize": 7}}
+        sns.heatmap(table, cmap="Reds", vmin=0, vmax=1, linewidths=0.5, cbar=False, ax=ax, **numbers)
         ax.tick_params(labelsize=8)
         ax.set_xticks(ax.get_xticks(), ax.get_xticklabels(), rotation=90)
         ax.set_yticks(ax.get_yticks(), ax.get_yticklabels(), rotation=0)

@@ -1,6 +1,6 @@
 """Figures of maps: whom tokens look at, what counts where and when, and how well maps fit a truth."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mne
@@ -12,7 +12,6 @@ from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 
 from eeglab_models.plotting.style import color_of, open_panels
 from eeglab_models.signals.electrodes import electrode_name, montage
@@ -82,10 +81,8 @@ def plot_channels_by_time(
     ----------
     maps : xarray.DataArray, dims (channel, time), or dict of them
         Times in seconds, evenly spaced; several, by title, side by side.
-    label : str
-        What the numbers are, with their unit.
-    title : str
-        Title of the figure.
+    label, title : str
+        What the numbers are, with their unit; title of the figure.
     window : tuple of (float, float) or None
         Time in seconds to mark, such as the true window.
     center : float or None
@@ -103,20 +100,38 @@ def plot_channels_by_time(
     """
     panels = as_panels(maps, "channel", "time")
     norm, extend = choose_shades(panels, center)
-    channels = next(iter(panels.values()))["channel"].values
-    figure, axes = open_panels(
-        1, len(panels), (2.6 * len(panels) + 1.6, 0.13 * len(channels) + 1.5), sharey=True
-    )
-    rows = np.arange(len(channels) + 1) - 0.5
-    for ax, (name, panel) in zip(axes[0], panels.items(), strict=True):
+    channels = next(iter(panels.values()))["channel"].values.astype(str).tolist()
+    shades = {"cmap": colors_for(center), "norm": norm}
+    grids = {}
+    for name, panel in panels.items():
         time = panel["time"].values
         step = float(time[1] - time[0]) if len(time) > 1 else 1.0
         edges = np.append(time - step / 2, time[-1] + step / 2)
-        image = ax.pcolormesh(edges, rows, panel.values, cmap=colors_for(center), norm=norm)
-        for moment in window or ():
+        grids[name] = (edges, panel.values, shades, window or ())
+    size = 2.6 * len(panels) + 1.6, 0.13 * len(channels) + 1.5
+    return draw_grids(grids, channels, size, label, title, extend=extend)
+
+
+def draw_grids(
+    grids: Mapping[str, tuple[np.ndarray, np.ndarray, dict[str, Any], Sequence[float]]],
+    ch_names: Sequence[str],
+    size: tuple[float, float],
+    label: str,
+    title: str,
+    *,
+    extend: str = "neither",
+    fontsize: float | str = "large",
+) -> Figure:
+    """Draw channels by time side by side: edges in seconds, numbers, shades and moments to mark, by title."""
+    figure, axes = open_panels(1, len(grids), size, sharey=True)
+    rows = np.arange(len(ch_names) + 1) - 0.5
+    for ax, (name, (edges, values, shades, marked)) in zip(axes[0], grids.items(), strict=True):
+        image = ax.pcolormesh(edges, rows, values, **shades)
+        for moment in marked:
             ax.axvline(moment, color="black", linestyle="--", linewidth=1)
-        ax.set(xlabel="time (s)", xlim=edges[[0, -1]], title=name)
-    axes[0, 0].set_yticks(rows[:-1] + 0.5, channels, fontsize=6)
+        ax.set(xlabel="time (s)", xlim=edges[[0, -1]])
+        ax.set_title(name, fontsize=fontsize)
+    axes[0, 0].set_yticks(rows[:-1] + 0.5, ch_names, fontsize=6)
     axes[0, 0].set(ylabel="channel", ylim=(rows[-1], rows[0]))
     figure.colorbar(image, ax=axes, label=label, extend=extend)
     figure.suptitle(title)
@@ -132,10 +147,8 @@ def plot_head_maps(
     ----------
     maps : xarray.DataArray, dims (channel,), or dict of them
         Channels are named as in the 10-05 system; several maps, by title, side by side.
-    label : str
-        What the numbers are, with their unit.
-    title : str
-        Title of the figure.
+    label, title : str
+        What the numbers are, with their unit; title of the figure.
     center : float or None
         Number that is white between two colours. None shades from zero.
     n_columns : int
@@ -154,32 +167,37 @@ def plot_head_maps(
     panels = as_panels(maps, "channel")
     norm, extend = choose_shades(panels, center)
     n_columns = min(n_columns, len(panels))
-    figure, heads = open_heads(len(panels), n_columns, (1.8 * n_columns + 1.2, 2.2, 0.4))
-    for ax, (name, panel) in zip(heads, panels.items(), strict=True):
-        info = place_electrodes(panel["channel"].values.tolist())
-        image = draw_head(ax, name, panel.values, info, cmap=colors_for(center), cnorm=norm)
+    placed = {
+        name: (panel.values, place_electrodes(panel["channel"].values.tolist()))
+        for name, panel in panels.items()
+    }
+    size, shades = (1.8 * n_columns + 1.2, 2.2, 0.4), {"cmap": colors_for(center), "cnorm": norm}
+    return draw_heads(placed, n_columns, size, label, title, extend=extend, **shades)
+
+
+def draw_heads(
+    maps: Mapping[str, tuple[Float[np.ndarray, " n_chans"], mne.Info]],
+    n_columns: int,
+    size: tuple[float, float, float],
+    label: str,
+    title: str,
+    *,
+    extend: str = "neither",
+    **style: Any,
+) -> Figure:
+    """Draw maps of the head; the size is a width, the height of a row and what is above, in inches."""
+    n_rows = -(-len(maps) // n_columns)
+    width, row, above = size
+    figure, axes = open_panels(n_rows, n_columns, (width, above + row * n_rows))
+    for ax in axes.flat[len(maps) :]:
+        ax.remove()
+    style |= {"show": False, "extrapolate": "local", "contours": 0}
+    for ax, (name, (values, info)) in zip(axes.flat, maps.items(), strict=False):
+        ax.set_title(name, fontsize=9)
+        image, _ = mne.viz.plot_topomap(values, info, axes=ax, **style)
     figure.colorbar(image, ax=figure.axes, label=label, shrink=0.8, extend=extend)
     figure.suptitle(title)
     return figure
-
-
-def open_heads(n_heads: int, n_columns: int, size: tuple[float, float, float]) -> tuple[Figure, list[Axes]]:
-    """Open a figure of heads; its size is a width, the height of a row and what is above them, in inches."""
-    n_rows = -(-n_heads // n_columns)
-    width, row, above = size
-    figure, axes = open_panels(n_rows, n_columns, (width, above + row * n_rows))
-    for ax in axes.flat[n_heads:]:
-        ax.remove()
-    return figure, list(axes.flat[:n_heads])
-
-
-def draw_head(
-    ax: Axes, name: str, values: Float[np.ndarray, " n_chans"], info: mne.Info, **style: Any
-) -> AxesImage:
-    """Draw one map of the head."""
-    ax.set_title(name, fontsize=9)
-    whole = {"show": False, "extrapolate": "local", "contours": 0}
-    return mne.viz.plot_topomap(values, info, axes=ax, **whole, **style)[0]
 
 
 def plot_truth_scores(table: pd.DataFrame, title: str) -> Figure:
@@ -220,11 +238,7 @@ def plot_truth_scores(table: pd.DataFrame, title: str) -> Figure:
 
 
 def draw_scores(
-    ax: Axes,
-    scores: pd.DataFrame,
-    rows: list[tuple[str, str]],
-    shift: float,
-    look: tuple[str, str | None],
+    ax: Axes, scores: pd.DataFrame, rows: list[tuple[str, str]], shift: float, look: tuple[str, str | None]
 ) -> None:
     """Draw the means and intervals of one kind of weights."""
     marker, color = look

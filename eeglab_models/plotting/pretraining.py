@@ -71,13 +71,8 @@ def plot_masks(
         )
     n_columns = min(n_columns, len(masks))
     n_rows = -(-len(masks) // n_columns)
-    figure, axes = open_panels(
-        n_rows,
-        n_columns,
-        (1 + max(1.3, 3.2 - 0.4 * n_columns) * n_columns, 1 + 2.4 * n_rows),
-        sharex=True,
-        sharey=True,
-    )
+    size = 1 + max(1.3, 3.2 - 0.4 * n_columns) * n_columns, 1 + 2.4 * n_rows
+    figure, axes = open_panels(n_rows, n_columns, size, sharex=True, sharey=True)
     for ax in axes.flat[len(masks) :]:
         ax.remove()
     shades = ListedColormap(SHADES[: len(meanings)])
@@ -118,10 +113,8 @@ def plot_courses(
     ----------
     courses : mapping of str to pandas.DataFrame
         One column per line, at most five, and the step as the index; by the title of the panel.
-    label : str
-        What the numbers are, with their unit.
-    title : str
-        Title of the figure.
+    label, title : str
+        What the numbers are, with their unit; title of the figure.
     bars : mapping of str to pandas.DataFrame or None
         By the title of the panel, a thin line for columns of the same names: what there is to beat.
     level : float or None
@@ -203,10 +196,8 @@ def plot_neighbours(
         everywhere.
     sfreq : float
         Sampling frequency in Hz.
-    label : str
-        Note on the stretch itself.
-    title : str
-        Title of the figure.
+    label, title : str
+        Note on the stretch itself; title of the figure.
 
     Returns
     -------
@@ -214,9 +205,8 @@ def plot_neighbours(
         One row per kind of features; the stretch comes first, in black.
     """
     n_columns = 1 + max(map(len, found.values()))
-    figure, axes = open_panels(
-        len(found), n_columns, (0.8 + 1.9 * n_columns, 0.7 + 1.25 * len(found)), sharex=True, sharey=True
-    )
+    size = 0.8 + 1.9 * n_columns, 0.7 + 1.25 * len(found)
+    figure, axes = open_panels(len(found), n_columns, size, sharex=True, sharey=True)
     seconds = np.arange(len(query)) / sfreq
     for row, (name, neighbours) in zip(axes, found.items(), strict=True):
         for ax, (note, trace) in zip(row, [(label, query), *neighbours], strict=True):
@@ -275,13 +265,8 @@ def plot_gains(table: pd.DataFrame, chance: Mapping[str, float], title: str) -> 
         plt.Line2D([], [], marker="o", linestyle="", color="black"),
         plt.Line2D([], [], linestyle=":", color="0.6"),
     ]
-    figure.legend(
-        handles,
-        ["random weights", "pretrained", "guessing"],
-        loc="outside lower center",
-        ncols=3,
-        frameon=False,
-    )
+    names = ["random weights", "pretrained", "guessing"]
+    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
     figure.suptitle(title)
     sns.despine(figure)
     return figure

@@ -96,15 +96,8 @@ def plot_band_power(windows: Windows, fmin: float, fmax: float) -> Figure:
     difference = decibels[windows.labels == first].mean(0) - decibels[windows.labels == second].mean(0)
     limit = float(np.abs(difference).max())
     figure, ax = plt.subplots(figsize=(4.2, 3.4), layout="constrained")
-    image, _ = mne.viz.plot_topomap(
-        difference,
-        windows.info,
-        axes=ax,
-        show=False,
-        cmap="RdBu_r",
-        vlim=(-limit, limit),
-        extrapolate="local",
-    )
+    style = {"cmap": "RdBu_r", "vlim": (-limit, limit), "extrapolate": "local"}
+    image, _ = mne.viz.plot_topomap(difference, windows.info, axes=ax, show=False, **style)
     figure.colorbar(image, ax=ax, label="power difference (dB)")
     ax.set_title(f"{first} - {second}, {fmin:g}-{fmax:g} Hz")
     return figure

@@ -1,6 +1,6 @@
 """Figures of scores: how good, how sure, and against what."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,7 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from eeglab_models.plotting.style import color_of, open_panels, size_for
+from eeglab_models.plotting.style import color_of, open_panels
 
 __all__ = [
     "plot_calibration",
@@ -63,10 +63,8 @@ def plot_heatmap(
     ----------
     values : pandas.DataFrame, shape (n_rows, n_columns)
         Numbers; the names of rows and columns are shown.
-    label : str
-        What the numbers are, with their unit.
-    title : str
-        Title of the figure.
+    label, title : str
+        What the numbers are, with their unit; title of the figure.
     smallest, largest : float
         Numbers at the ends of the shades; beyond them shades stay the same. `largest` None means the largest
         number.
@@ -79,16 +77,8 @@ def plot_heatmap(
     n_rows, n_columns = values.shape
     extend = "max" if largest is not None and values.max().max() > largest else "neither"
     figure, ax = plt.subplots(figsize=(3.6 + 1.5 * n_columns, 1.2 + 0.45 * n_rows), layout="constrained")
-    sns.heatmap(
-        values,
-        cmap="Reds",
-        vmin=smallest,
-        vmax=largest,
-        annot=True,
-        fmt=".2f",
-        cbar_kws={"label": label, "extend": extend},
-        ax=ax,
-    )
+    bar = {"label": label, "extend": extend}
+    sns.heatmap(values, cmap="Reds", vmin=smallest, vmax=largest, annot=True, fmt=".2f", cbar_kws=bar, ax=ax)
     ax.set(xlabel="", ylabel="", title=title)
     ax.set_xticklabels([text.get_text().replace(", ", ",\n") for text in ax.get_xticklabels()], rotation=0)
     return figure
@@ -184,15 +174,12 @@ def plot_forest(summary: pd.DataFrame) -> Figure:
         for row in rows.itertuples()
     ]
     colors = [color_of(name) for name in rows["pipeline"]]
+    figure = draw_intervals(rows, "score", labels, colors)
+    ax = figure.axes[0]
     heights = np.arange(len(rows))
-    figure, ax = plt.subplots(figsize=size_for(labels), layout="constrained")
-    ax.hlines(heights, rows["low"], rows["high"], colors=colors, linewidth=2)
-    ax.scatter(rows["score"], heights, c=colors, zorder=3)
     ax.vlines(rows["chance"], heights - 0.35, heights + 0.35, color="0.5")
-    ax.set_yticks(heights, labels, fontsize=8)
     ax.set(xlabel="accuracy (95 % confidence interval; grey: chance)")
     ax.set_title("Intervals are over subjects, or over trials where n=1", fontsize=10, loc="left")
-    sns.despine(figure, left=True)
     return figure
 
 
@@ -217,15 +204,23 @@ def plot_differences(comparisons: pd.DataFrame, alpha: float = 0.05) -> Figure:
         f"{row.a}  -  {row.b}  ({row.dataset}, n={row.n_subjects}, p={row.p_holm:.3f})"
         for row in rows.itertuples()
     ]
-    colors = np.where(rows["p_holm"] < alpha, "black", "0.65")
-    heights = np.arange(len(rows))
-    figure, ax = plt.subplots(figsize=size_for(labels), layout="constrained")
-    ax.axvline(0, color="0.5", linewidth=1)
-    ax.hlines(heights, rows["low"], rows["high"], colors=colors, linewidth=2)
-    ax.scatter(rows["difference"], heights, c=colors, zorder=3)
-    ax.set_yticks(heights, labels, fontsize=8)
+    colors = np.where(rows["p_holm"] < alpha, "black", "0.65").tolist()
+    figure = draw_intervals(rows, "difference", labels, colors)
+    ax = figure.axes[0]
+    ax.axvline(0, color="0.5", linewidth=1, zorder=1)
     ax.set(xlabel="difference of accuracy, paired by subject (95 % confidence interval)")
     ax.set_title("Black: different, after correction for the number of tests", fontsize=10, loc="left")
+    return figure
+
+
+def draw_intervals(rows: pd.DataFrame, middle: str, labels: list[str], colors: Sequence[str]) -> Figure:
+    """Draw a dot and an interval for every row of a table, from the lowest to the highest place."""
+    size = 5.0 + 0.065 * max(map(len, labels)), 0.32 * len(labels) + 1.3
+    figure, ax = plt.subplots(figsize=size, layout="constrained")
+    heights = np.arange(len(rows))
+    ax.hlines(heights, rows["low"], rows["high"], colors=colors, linewidth=2)
+    ax.scatter(rows[middle], heights, c=colors, zorder=3)
+    ax.set_yticks(heights, labels, fontsize=8)
     sns.despine(figure, left=True)
     return figure
 

@@ -25,11 +25,6 @@ def open_panels(
     return plt.subplots(n_rows, n_columns, figsize=size, squeeze=False, layout="constrained", **options)
 
 
-def size_for(labels: list[str]) -> tuple[float, float]:
-    """Choose a size in inches that leaves room for rows with long names."""
-    return 5.0 + 0.065 * max(map(len, labels)), 0.32 * len(labels) + 1.3
-
-
 def color_of(pipeline: str) -> str:
     """Choose the colour of the model that a pipeline begins with: one's own is orange, baselines are grey.
 
