@@ -94,5 +94,5 @@ def read_ahead(
 ) -> Iterator[Float[Tensor, "share n_chans n_times"]]:
     """Read this process's share of the windows of every step that is left."""
     order = (batch_numbers(len(data), batch_size, seed, step)[share] for step in steps)
-    # Batches are read whole; other processes cannot be sent a function without a name.
+    # Batches come whole: nothing is to be put together.
     yield from DataLoader(data, batch_sampler=order, num_workers=n_workers, collate_fn=Tensor.contiguous)
