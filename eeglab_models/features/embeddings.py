@@ -78,24 +78,21 @@ def extract_features(
         ``"encoder"`` for the features that the head reads; a number for the output of that transformer or
         residual block, from 0 on, or from -1 backwards; or the dotted name of any submodule.
     pool : {"time", "mean", "none"}
-        How tokens become one row. ``"time"`` averages over time and keeps channels apart, or EEGPT's
-        summary tokens: an average over channels throws away where on the head something happens, and with
-        it the class. ``"mean"`` averages over all tokens. ``"none"`` puts them side by side, moment by
-        moment. The output of a named module is taken as (batch, ..., n_features), of convolutions and their
-        normalisations as (batch, n_features, ...), and ``"time"`` and ``"mean"`` average over the dots;
-        where the batch is folded with other axes it is unfolded first.
+        How tokens become one row. ``"time"`` averages over time and keeps channels, or EEGPT's summary
+        tokens, apart: where on the head something happens is what tells classes apart. ``"mean"`` averages
+        over all tokens. ``"none"`` puts them side by side, moment by moment. Of named modules, ``"time"``
+        and ``"mean"`` average over all axes but those of the batch and the features.
     batch_size : int or "auto"
         Windows per forward pass. ``"auto"`` assumes that activations need 200 times the memory of the input
         and fills one gibibyte, with 256 windows at most.
     precision : {"auto", "float32", "bfloat16"}
-        ``"bfloat16"`` computes matrix products with 8 bits of precision. ``"auto"`` does so where a matrix
-        product, measured once per process, is at least 1.5 times as fast so, counting conversions.
+        Of matrix products. ``"auto"`` takes bfloat16 where one, measured once per process with its
+        conversions, is at least 1.5 times as fast so.
     device : str
         Device to compute on. ``"auto"`` means an accelerator if there is one.
     cache : str, pathlib.Path or None
-        Folder to keep features in. Files are named after model, data, settings and version of the package,
-        so a change of any of them is computed anew. Batch size and device, which only change the rounding,
-        do not count, and neither does the head, unless `layer` is in it.
+        Folder to keep features in, in files named after all that decides them: model, data, settings and
+        version of the package, but not batch size and device, which only change the rounding.
     channel_ids : sequence of int or None
         Channels of the published weights that the data stand for, if the model takes them.
     progress : bool
@@ -153,10 +150,8 @@ def extract_layers(
 
     Parameters
     ----------
-    model : EEGModel
-        Any model of this package.
-    windows : Windows
-        Prepared for this model by `prepare`.
+    model, windows : EEGModel and Windows
+        The frozen model, and windows prepared for it.
     layers : sequence of str or int, or None
         Layers as in `extract_features`; None means those of `layer_names`.
     pool, batch_size, precision, device, channel_ids, progress : as `extract_features` has them, also None

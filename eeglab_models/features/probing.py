@@ -56,17 +56,11 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     layer, pool, channel_ids, batch_size, precision, device, cache : as `extract_features` has them, also None
         What is read from the model, and how.
     align_by : sequence of str or None
-        Columns of the metadata, for instance ``("subject", "session")``: windows that agree in them are
-        aligned by `align` before they are prepared. Arrays have no metadata; let moabb return epochs.
+        Columns of the metadata: windows that agree in them are aligned by `align` before they are prepared.
     preparation : dict or None
         Arguments of `prepare`, for instance ``{"missing": "interpolate"}``.
     remember : bool
         Keep features in memory.
-
-    Notes
-    -----
-    Features are those of a window alone, except with `align_by`: it reads all windows of a call that share
-    subject and session, labels never.
     """
 
     def __init__(
@@ -171,17 +165,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
     def _extract(self, windows: Windows) -> Float[np.ndarray, "n_windows n_features"]:
         """Run the model on prepared windows."""
-        return extract_features(
-            self.model,
-            windows,
-            layer=self.layer,
-            pool=self.pool,
-            batch_size=self.batch_size,
-            precision=self.precision,
-            device=self.device,
-            cache=self.cache,
-            channel_ids=self.channel_ids,
-        )
+        names = ("layer", "pool", "batch_size", "precision", "device", "cache", "channel_ids")
+        return extract_features(self.model, windows, **{name: getattr(self, name) for name in names})
 
     def _describe(self) -> str:
         """Write down all that the features of a prepared window depend on, weights included."""
@@ -289,10 +274,8 @@ def probe_layers(
 
     Parameters
     ----------
-    model : EEGModel
-        The frozen model.
-    windows : Windows
-        Prepared for this model by `prepare`.
+    model, windows : EEGModel and Windows
+        The frozen model, and windows prepared for it.
     labels : numpy.ndarray, shape (n_windows,)
         True classes.
     cv : sklearn cross-validator
@@ -304,7 +287,7 @@ def probe_layers(
     probe : sklearn estimator or None
         Classifier of features; None means `linear_probe`.
     **options
-        Options of `extract_layers`: pool, batch_size, precision, device, channel_ids, progress.
+        Other options of `extract_layers`.
 
     Returns
     -------
@@ -314,7 +297,7 @@ def probe_layers(
     Raises
     ------
     ValueError
-        If the windows were not prepared for the model, if there is no such layer, or if an option is unknown.
+        As in `extract_features`.
     """
     features = extract_layers(model, windows, layers, **options)
     names = {f"layer {layer}": layer for layer in features}
@@ -328,8 +311,7 @@ class EEGPTProbe(ClassifierMixin, BaseEstimator):
 
     Every moment becomes 16 values, by weights of norm 1 at most, after dropping half of its features; all
     moments together are classified by weights of norm 0.25 at most. It reads rows that put moments one
-    after the other: ``FeatureExtractor(model, pool="none")``. The published pipeline also learns to mix
-    channels before the encoder, which needs gradients through it and is fine-tuning.
+    after the other: ``FeatureExtractor(model, pool="none")``.
 
     Parameters
     ----------
@@ -433,11 +415,6 @@ class EEGPTProbe(ClassifierMixin, BaseEstimator):
         -------
         probabilities : numpy.ndarray, shape (n_windows, n_classes)
             In the order of `classes_`.
-
-        Raises
-        ------
-        ValueError
-            If the number of features is no multiple of `n_patches`.
         """
         return self.probe_(self._to_tokens(X)).softmax(dim=-1).numpy()
 
@@ -453,11 +430,6 @@ class EEGPTProbe(ClassifierMixin, BaseEstimator):
         -------
         classes : numpy.ndarray, shape (n_windows,)
             One per window.
-
-        Raises
-        ------
-        ValueError
-            If the number of features is no multiple of `n_patches`.
         """
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 

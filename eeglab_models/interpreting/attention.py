@@ -58,10 +58,10 @@ def attention_maps(
     layers : sequence of int or None
         Layers to keep, counted from 0, or from -1 backwards; None means all.
     reduce : str, sequence of str, callable or None
-        What to keep of a map, done as soon as a layer has computed it, so that whole maps never pile up:
-        axes to average over, of ``"window"``, ``"moment"``, ``"head"`` and ``"query"``, or a function of a
-        map, such as `entropy` or ``partial(marginal, to="channels")``. Where the axis ``window`` goes,
-        the batches are averaged, so the function should average windows too.
+        What to keep of a map as soon as a layer has computed it, so that whole maps never pile up: axes to
+        average over, of ``"window"``, ``"moment"``, ``"head"`` and ``"query"``, or a function of a map, such
+        as `entropy` or ``partial(marginal, to="channels")``. Where the axis ``window`` goes, the batches are
+        averaged, so the function should average windows too.
     channel_ids : torch.Tensor, shape (n_chans,), or sequence of int, or None
         Channels of the published weights that the data stand for, for models that take them.
     batch_size : int
@@ -84,12 +84,11 @@ def attention_maps(
 
     Notes
     -----
-    EEGPT relates the channels of one moment at a time, and in its last layer only summary tokens look. With
-    a projection its channels are the 19 that the projection makes. In EEGDINO summary tokens join after the
-    first layers. CodeBrain attends within a window of neighbours in the sequence of tokens, channel by
-    channel; in published weights that window is one token, so each token attends to itself only, and what
-    relates tokens are the global convolutions (`global_kernels`). FBLightConvNet has one map, of ``head``
-    and ``key``: learned weights of its patches, the same for every window, which sum to one if
+    EEGPT relates the channels of one moment at a time, and in its last layer only summary tokens look; with
+    a projection its channels are the 19 that it makes. EEGDINO's summary tokens join after the first layers.
+    CodeBrain attends within a window of neighbours, which in published weights is the token itself: what
+    relates its tokens are the global convolutions (`global_kernels`). FBLightConvNet has one map, of
+    ``head`` and ``key``: learned weights of its patches, the same for every window, which sum to one if
     ``attrs["softmax"]`` is true; spatial filter i uses head ``i % n_heads``.
     """
     signals = Signals(model, windows, channel_ids)

@@ -95,13 +95,8 @@ def attribute(
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
-    coordinates: dict[str, Any] = {
-        "window": np.arange(len(windows)),
-        "channel": list(windows.ch_names),
-        "time": start + np.arange(windows.data.shape[2]) / windows.sfreq,
-    }
-    if windows.labels is not None:
-        coordinates["label"] = ("window", windows.labels)
+    times = start + np.arange(windows.data.shape[2]) / windows.sfreq
+    coordinates: dict[str, Any] = {"channel": list(windows.ch_names), "time": times}
     score = Score(model, windows, target, classes, channel_ids, batch_size)
     with evaluating(model):
         if method == "gradient":
@@ -111,10 +106,7 @@ def attribute(
         else:
             values = integrate_gradients(score, n_steps)
             coordinates["gap"] = ("window", find_gap(score, values, n_steps, tolerance))
-    attributes = {"method": method, "units": "score", "long_name": "contribution to the score"}
-    return xr.DataArray(
-        values, coordinates, ("window", "channel", "time"), name="attribution", attrs=attributes
-    )
+    return label_values(values, windows, ("window", "channel", "time"), coordinates, method)
 
 
 def occlude_bands(
@@ -166,18 +158,20 @@ def occlude_bands(
         whole = score.measure(windows.data)
         losses = [whole - score.measure(idct(spectrum * ~inside, norm="ortho")) for inside in insides]
     low, high = np.array(bands, dtype=float).T
-    coordinates = {
-        "window": np.arange(len(windows)),
-        "band": [f"{low:g}-{high:g} Hz" for low, high in bands],
-        "low": ("band", low),
-        "high": ("band", high),
-    }
+    names = [f"{low:g}-{high:g} Hz" for low, high in bands]
+    coordinates = {"band": names, "low": ("band", low), "high": ("band", high)}
+    return label_values(np.stack(losses, axis=1), windows, ("window", "band"), coordinates, "occlusion")
+
+
+def label_values(
+    values: np.ndarray, windows: Windows, dims: tuple[str, ...], coordinates: dict[str, Any], method: str
+) -> xr.DataArray:
+    """Name the axes of what adds to a score, and the windows by their numbers and labels."""
+    coordinates = {"window": np.arange(len(windows)), **coordinates}
     if windows.labels is not None:
         coordinates["label"] = ("window", windows.labels)
-    attributes = {"method": "occlusion", "units": "score", "long_name": "contribution to the score"}
-    return xr.DataArray(
-        np.stack(losses, axis=1), coordinates, ("window", "band"), name="attribution", attrs=attributes
-    )
+    attributes = {"method": method, "units": "score", "long_name": "contribution to the score"}
+    return xr.DataArray(values, coordinates, dims, "attribution", attributes)
 
 
 def number_patches(windows: Windows, patch_length: float) -> Int[np.ndarray, "n_chans n_times"]:

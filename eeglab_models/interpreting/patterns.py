@@ -91,15 +91,12 @@ def spatial_patterns(
     -------
     patterns : xarray.DataArray
         Microvolts at each channel when a filter's signal in a band is one standard deviation, with the
-        axes and labels of `spatial_filters`. The sign of a pattern is free, as power ignores it: the
-        largest value is positive.
+        axes and labels of `spatial_filters`. The sign of a pattern is free: the largest value is positive.
 
     Raises
     ------
-    TypeError
-        If the model is no FBLightConvNet.
-    ValueError
-        If the windows were not prepared for it.
+    TypeError, ValueError
+        As in `spatial_filters`.
 
     References
     ----------

@@ -102,14 +102,11 @@ def receptive_field(
         EEG prepared for the model, or a tensor in the unit of its contract. Fields are averaged over
         windows; a handful is enough.
     tokens : sequence of str or None
-        Names of the tokens to measure; None means all. Each costs a pass through the model per window and
-        draw.
+        Names of the tokens to measure; None means all. Each costs a pass per window and draw.
     channel_ids : torch.Tensor, shape (n_chans,), or sequence of int, or None
         Channels of the published weights that the data stand for, for models that take them.
-    n_draws : int
-        Random sums of features per window and token.
-    seed : int
-        Seed of the random signs.
+    n_draws, seed : int
+        Random sums of features per window and token, and the seed of their signs.
     batch_size : int
         Tokens measured in one pass.
 
@@ -117,9 +114,9 @@ def receptive_field(
     -------
     field : xarray.DataArray
         Share of the squared gradient with the axes ``token``, ``channel`` and ``time``, the middle of a
-        piece of input in seconds; the shares of a token sum to one. Tokens are those of the features:
-        ``"C3 1.5 s"`` for EEGDINO and CodeBrain, ``"summary 0 1.5 s"`` for EEGPT, ``"filter 0"`` for
-        FBLightConvNet. ``token_channel`` and ``token_time`` say where they are, as far as they are somewhere.
+        piece of input in seconds; the shares of a token sum to one. Tokens are those of the features, such
+        as ``"C3 1.5 s"``, ``"summary 0 1.5 s"`` or ``"filter 0"``. ``token_channel`` and ``token_time`` say
+        where they are, as far as they are somewhere.
 
     Raises
     ------

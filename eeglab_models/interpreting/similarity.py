@@ -1,10 +1,4 @@
-"""What features of models share: similarity of two models, and how much is subject, session and class.
-
-Shapes use these names throughout:
-
-    n_windows   EEG windows
-    n_features  numbers that describe a window
-"""
+"""What features of models share: similarity of two models, and how much is subject, session and class."""
 
 from collections.abc import Mapping
 

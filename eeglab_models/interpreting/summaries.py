@@ -29,8 +29,7 @@ def marginal(attention: xr.DataArray, to: Literal["channels", "time"]) -> xr.Dat
     Returns
     -------
     received : xarray.DataArray
-        The map with ``channel`` or ``time``, in seconds, in the place of ``key``. What is missing to a sum
-        of one went to summary tokens.
+        The map with ``channel`` or ``time`` (s) in the place of ``key``; the rest went to summary tokens.
 
     Raises
     ------

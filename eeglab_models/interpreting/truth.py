@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from jaxtyping import Float
-from scipy import stats
 from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import roc_auc_score
 
 from eeglab_models.scores.intervals import mean_interval
 from eeglab_models.signals.simulation import GroundTruth
@@ -203,16 +203,10 @@ def auc_inside(
     dims = [dimension for dimension in values.dims if dimension != "window"]
     inside = (inside >= 0.5).broadcast_like(values.isel(window=0) if "window" in values.dims else values)
     truth = inside.transpose(*dims).to_numpy().ravel()
-    n_inside, n_outside = int(truth.sum()), int((~truth).sum())
-    if not n_inside or not n_outside:
+    if truth.all() or not truth.any():
         raise ValueError("Inside and outside need a value each, got none in one of them. Widen the map.")
-
-    def separate(cells: np.ndarray) -> float:
-        ranks = stats.rankdata(cells)
-        return (ranks[truth].sum() - n_inside * (n_inside + 1) / 2) / (n_inside * n_outside)
-
     rows = np.abs(values).transpose(..., *dims).to_numpy().reshape(-1, truth.size)
-    auc = np.array([separate(row) for row in rows])
+    auc = np.array([roc_auc_score(truth, row) for row in rows])
     if "window" not in values.dims:
         return xr.DataArray(auc[0], name="auc")
     return xr.DataArray(auc, {"window": values["window"]}, ("window",), name="auc")
@@ -274,9 +268,9 @@ def score_map(
     Returns
     -------
     scores : dict of float
-        `topography`: correlation of the sizes of the map, averaged, with `relevant_channels`; 0 by chance.
-        `window`: share inside the true window over the share by chance, 1 by chance. `band`: the same for
-        the true bands. `auc`: how well sizes tell the true window, 0.5 by chance.
+        `topography`: correlation of sizes with `relevant_channels`, 0 by chance. `window` and `band`: share
+        inside the true window or bands over the share by chance, 1 by chance. `auc`: how well sizes tell the
+        true window, 0.5 by chance.
 
     Raises
     ------
@@ -324,12 +318,8 @@ def score_against_truth(
         By name, such as ``"shuffled labels"`` and ``"random weights"``, maps as in `maps`.
     score : callable
         Turns a map and its truth into scores by name.
-    interval : {"t", "bootstrap"}
-        Interval of the mean over subjects or seeds, as `mean_interval` of `eeglab_models.scores` has it.
-    confidence : float
-        Coverage of the intervals.
-    seed : int
-        Seed of the bootstrap.
+    interval, confidence, seed : {"t", "bootstrap"}, float and int
+        Interval of the mean over subjects or seeds, as in `mean_interval`.
 
     Returns
     -------
