@@ -53,10 +53,15 @@ def start_sweep(folder, workers=2):
     )
 
 
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
+# Only so that a sweep that hangs ends: a busy machine takes minutes to start Python and its libraries.
+PATIENCE = 600
+
+
+def wait_for(condition, process=None):
+    end = time.monotonic() + PATIENCE
     while not (found := condition()):
         assert time.monotonic() < end, "it never happened"
+        assert process is None or process.poll() is None, process.communicate()
         time.sleep(0.05)
     return found
 
@@ -401,13 +406,13 @@ def test_after_kills_of_a_worker_and_of_everything_each_run_is_there_once(tmp_pa
     out = tmp_path / "out"
 
     process = start_sweep(tmp_path)
-    wait_for(lambda: working_process(process, out)).send_signal(signal.SIGKILL)
-    wait_for(lambda: len(list(out.glob("runs/*/DONE"))) >= 2)
-    victim = wait_for(lambda: working_process(process, out))
+    wait_for(lambda: working_process(process, out), process).send_signal(signal.SIGKILL)
+    wait_for(lambda: len(list(out.glob("runs/*/DONE"))) >= 2, process)
+    victim = wait_for(lambda: working_process(process, out), process)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     n_before = len(list(out.glob("runs/*/DONE")))
-    answer, errors = start_sweep(tmp_path).communicate(timeout=120)
+    answer, errors = start_sweep(tmp_path).communicate(timeout=PATIENCE)
 
     counts = json.loads(answer)
     rows = [read(path) for path in out.glob("runs/*/result.json")]
@@ -425,7 +430,7 @@ def test_two_sweeps_on_one_folder_share_the_work(tmp_path):
     write_grid(tmp_path, "fixed: {seconds: 0.2}\ngrid: {number: [1, 2, 3, 4]}")
 
     both = [start_sweep(tmp_path, workers=1) for _ in range(2)]
-    counts = [json.loads(process.communicate(timeout=120)[0]) for process in both]
+    counts = [json.loads(process.communicate(timeout=PATIENCE)[0]) for process in both]
 
     assert sum(count["done"] for count in counts) == 4
     assert all(count["remaining"] == count["failed"] == 0 for count in counts)

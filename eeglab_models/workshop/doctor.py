@@ -209,9 +209,9 @@ def check_disk() -> Finding:
     return Finding("disk", OK, found)
 
 
-def check_working_folder() -> Finding:
+def check_working_folder(folder: Path | None = None) -> Finding:
     """Try to write where executed notebooks go."""
-    folder = Path.cwd()
+    folder = folder or Path.cwd()
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -313,30 +313,30 @@ def check_kernel() -> Finding:
     return Finding("kernel", OK, f"'python3' answers after {time.perf_counter() - start:.1f} s")
 
 
-def check_port() -> Finding:
+def check_port(port: int = PORT) -> Finding:
     """Look whether JupyterLab's usual address is free."""
     with socket.socket() as place:
         # A firewall may swallow the question.
         place.settimeout(1)
-        taken = place.connect_ex(("127.0.0.1", PORT)) == 0
+        taken = place.connect_ex(("127.0.0.1", port)) == 0
     if taken:
         remedy = "JupyterLab takes the next one: open the address that it prints. See: jupyter server list"
-        return Finding("port", WARNING, f"{PORT} is taken", remedy)
-    return Finding("port", OK, f"{PORT} is free for JupyterLab")
+        return Finding("port", WARNING, f"{port} is taken", remedy)
+    return Finding("port", OK, f"{port} is free for JupyterLab")
 
 
-def check_browser() -> Finding:
+def check_browser(names: Sequence[str] = BROWSERS) -> Finding:
     """Look for the browser that tests of pages run in."""
-    found = find_browser()
+    found = find_browser(names)
     if found is None:
         remedy = "Only tests in a browser need it: apt install chromium, or go without."
         return Finding("browser", WARNING, "no Chromium on the PATH", remedy)
     return Finding("browser", OK, found)
 
 
-def find_browser() -> str | None:
+def find_browser(names: Sequence[str] = BROWSERS) -> str | None:
     """Find a Chromium by its usual names."""
-    return next(filter(None, map(shutil.which, BROWSERS)), None)
+    return next(filter(None, map(shutil.which, names)), None)
 
 
 def recordings_folder() -> Path:
