@@ -378,13 +378,12 @@ class TFDualTokenizer(Objective):
                 f"{folder} does not hold the arguments of a tokenizer: {error}. Pass the folder of one."
             ) from error
         own = tokenizer.state_dict()
-        changed = {key for key in own if key in weights and own[key].shape != weights[key].shape}
-        check_fit(
-            str(folder),
-            missing={key: own[key].shape for key in own if key not in weights},
-            misshaped={key: (own[key].shape, weights[key].shape) for key in changed},
-            unexpected=set(weights) - set(own),
-        )
+        problems = {
+            "missing": own.keys() - weights.keys(),
+            "unexpected": weights.keys() - own.keys(),
+            "misshaped": {key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape},
+        }
+        check_fit(str(folder), problems)
         tokenizer.load_state_dict(weights)
         return tokenizer.eval()
 
