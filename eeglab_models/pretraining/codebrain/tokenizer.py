@@ -380,8 +380,10 @@ class TFDualTokenizer(Objective):
         own = tokenizer.state_dict()
         problems = {
             "missing": own.keys() - weights.keys(),
-            "unexpected": weights.keys() - own.keys(),
-            "misshaped": {key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape},
+            "unknown to the model": weights.keys() - own.keys(),
+            "of another shape": {
+                key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape
+            },
         }
         check_fit(str(folder), problems)
         tokenizer.load_state_dict(weights)
