@@ -89,6 +89,7 @@ def test_global_convolution_equals_its_sum(n_tokens, bidirectional):
     with torch.no_grad():
         expected = convolve_one_by_one(conv, tokens)
         torch.testing.assert_close(conv.convolve(tokens), expected)
+        torch.testing.assert_close(conv.convolve_plainly(tokens), expected)
 
 
 @pytest.mark.parametrize(("n_tokens_most", "length"), [(2, 2), (3, 4), (512, 512), (513, 1024), (570, 1024)])

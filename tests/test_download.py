@@ -201,16 +201,23 @@ def test_a_configuration_has_a_largest_size(tmp_path):
         read_config(path)
 
 
+def test_a_configuration_in_another_encoding_is_refused_by_name(tmp_path):
+    (tmp_path / "config.json").write_bytes(b"\xff\xfe")
+
+    with pytest.raises(ValueError, match=r"config\.json is not text in UTF-8"):
+        read_config(tmp_path / "config.json")
+
+
 @pytest.mark.parametrize(
     "content",
-    [b"\xff\xfe", b"{", b'{"a": 1} {"b": 2}', 100_000 * b"[", b'{"a": ' + 5000 * b"9" + b"}"],
-    ids=["no-utf8", "half", "two", "deep", "long-number"],
+    [b"{", b'{"a": 1} {"b": 2}', 100_000 * b"[", b'{"a": ' + 5000 * b"9" + b"}"],
+    ids=["half", "two", "deep", "long-number"],
 )
 def test_a_broken_configuration_is_refused_by_name(tmp_path, content):
     path = tmp_path / "config.json"
     path.write_bytes(content)
 
-    with pytest.raises(ValueError, match=r"config\.json is not (valid JSON|text in UTF-8)"):
+    with pytest.raises(ValueError, match=r"config\.json is not valid JSON"):
         read_config(path)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from eeglab_models.interpreting.tokens import Signals
 from eeglab_models.models.base import EEGModel, evaluating
 from eeglab_models.models.channels import ChannelIds
-from eeglab_models.models.codebrain import CodeBrain
+from eeglab_models.models.global_convolution import GlobalConv
 from eeglab_models.signals.windows import Windows
 
 __all__ = ["global_kernels", "receptive_field"]
@@ -52,7 +52,7 @@ def global_kernels(
     Raises
     ------
     TypeError
-        If the model is no CodeBrain.
+        If the model has none, as all but CodeBrain.
     ValueError
         If it has no such block.
 
@@ -60,9 +60,10 @@ def global_kernels(
     ----------
     Li et al. (2023), What makes convolutional models great on long sequence modeling?, ICLR, section 3.
     """
-    if not isinstance(model, CodeBrain):
+    convs = [module for module in model.modules() if isinstance(module, GlobalConv)]
+    if not convs:
         raise TypeError(f"Only CodeBrain has global convolutions, got {type(model).__name__}.")
-    n_blocks = len(model.find_blocks())
+    n_blocks = len(convs)
     chosen = list(range(n_blocks) if layers is None else layers)
     for layer in chosen:
         if not -n_blocks <= layer < n_blocks:
@@ -70,7 +71,7 @@ def global_kernels(
     length = model.n_chans * model.n_patches if n_tokens is None else n_tokens
     lags = np.arange(1 - length, length)
     # each (n_filters, n_features, n_lags)
-    kernels = [model.find_blocks()[layer].sgconv.filters(length).cpu().numpy() for layer in chosen]
+    kernels = [convs[layer].filters(length).cpu().numpy() for layer in chosen]
     labels = {
         "layer": [layer % n_blocks for layer in chosen],
         "lag": lags,

@@ -1,7 +1,7 @@
 """CodeBrain's global convolution: filters as long as a recording, from a handful of learned numbers.
 
 Source: Li et al. (2023), What makes convolutional models great on long sequence modeling?, ICLR, section 3.
-Shapes use these names throughout:
+The plain form stands first, beside the fast one that the model runs. Shapes use these names throughout:
 
     batch      windows in a batch
     n_tokens   tokens of a window
@@ -76,6 +76,22 @@ class GlobalConv(nn.Module):
         if isinstance(self.norm, nn.LayerNorm):
             filtered = self.norm(filtered.transpose(1, 2)).transpose(1, 2)
         return project(filtered, self.output_linear)
+
+    def kernel(self) -> Float[Tensor, "n_rows embed_dim length"]:
+        """Lay the filters out: stretch, weigh and join their pieces."""
+        return lay_out(list(self.kernel_list), self.multiplier) / self.kernel_norm
+
+    def convolve_plainly(self, tokens: Tokens) -> Float[Tensor, "batch filtered n_tokens"]:
+        """Apply the filters as the formula says: equal to `convolve` by test, and slower."""
+        n_tokens = tokens.shape[-1]
+        kernel = self.kernel()[..., :n_tokens]  # (n_rows, embed_dim, n_tokens or less)
+        kernel = F.pad(kernel, (0, 2 * n_tokens - kernel.shape[-1]))  # (n_rows, embed_dim, 2 * n_tokens)
+        ahead, *back = kernel.split(N_FILTERS)  # each (n_filters, embed_dim, 2 * n_tokens)
+        # The convolution is circular: what stands at the end reaches back, from the next token on.
+        filters = ahead + back[0].flip(-1) if back else ahead
+        spectra = rfft(filters) + self.skip_weight.unsqueeze(-1)  # (n_filters, embed_dim, n_tokens + 1)
+        spectra = spectra * rfft(tokens, 2 * n_tokens).unsqueeze(1)  # (batch, n_filters, embed_dim, ...)
+        return irfft(spectra, 2 * n_tokens)[..., :n_tokens].flatten(1, 2)
 
     def convolve(self, tokens: Tokens) -> Float[Tensor, "batch filtered n_tokens"]:
         """Apply the filters of every feature, as a product of spectra."""
