@@ -1,4 +1,9 @@
-"""Frozen models as feature extractors: features of windows, their cache, probes and classical baselines."""
+"""Frozen models as feature extractors: features of windows, their cache, probes and classical baselines.
+
+`embeddings` reads features of any layer, `cache` keeps them on disk, `probing` puts linear classifiers on
+them, and `baselines` has the pipelines that every model is held against. Import what is named below from
+here. This room knows models, signals and scores, and neither fine-tuning nor pretraining.
+"""
 
 from eeglab_models.features.baselines import baselines
 from eeglab_models.features.embeddings import extract_features, extract_layers, layer_names

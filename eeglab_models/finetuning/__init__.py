@@ -1,4 +1,9 @@
-"""Adapting a model to a task: an estimator of scikit-learn's form, regimes, recipes and augmentation."""
+"""Adapting a model to a task: an estimator of scikit-learn's form, regimes, recipes and augmentation.
+
+`estimator` is `FineTuner`, `regimes` says which parts learn, `training` its steps on the loop of all
+trainings, `recipes` published settings, `augmentation` ways to vary windows. Import what is named below from
+here, and augmentations from their file. This room knows models, signals, features and training.
+"""
 
 from eeglab_models.finetuning.estimator import FineTuner
 from eeglab_models.finetuning.recipes import lightconvnet_recipe

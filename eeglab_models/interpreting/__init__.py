@@ -1,4 +1,10 @@
-"""Where models look, and whether it is true."""
+"""Where models look, and whether it is true.
+
+`attention` and `summaries` tell who looks at whom; `attribution`, `scores` and `responses` what an output
+depends on; `patterns` where filters look; `sanity`, `similarity` and `truth` whether to believe it. Import
+what is named below from here. This room knows models, signals and scores, and asks models what their tokens
+are.
+"""
 
 from eeglab_models.interpreting.attention import attention_maps
 from eeglab_models.interpreting.attribution import attribute, occlude_bands

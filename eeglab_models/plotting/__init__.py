@@ -1,4 +1,9 @@
-"""One function per figure: it takes data and returns the figure."""
+"""One function per figure: it takes data and returns the figure.
+
+Figures stand by what they show: recordings, features, maps, scores, training, pretraining; `style` has the
+colours of models and baselines. Import them from here. This room knows windows and electrodes, and nothing of
+how what it draws was computed.
+"""
 
 from eeglab_models.plotting.features import (
     plot_grids,
