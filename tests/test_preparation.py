@@ -229,7 +229,7 @@ def test_windows_with_flat_channels_are_handled_as_asked(head):
     head.data[1, head.ch_names.index("C3")] = 7.0
     model = dino("C3", "C4")
 
-    with pytest.raises(ValueError, match=r"1 of 2 hold flat channels .*\(C3\). Pass bad_windows="):
+    with pytest.raises(ValueError, match=r"1 of 2 hold channels that are flat.*\(C3\). Pass bad_windows="):
         prepare(head, model)
     dropped = prepare(head, model, bad_windows="drop")
     filled = prepare(head, model, bad_windows="interpolate")
@@ -282,7 +282,7 @@ def test_a_raw_recording_is_filtered_and_cut_as_the_contract_says(raw):
     assert prepared.data.shape == (2, 19, 800)
     assert prepared.labels.tolist() == ["left", "right"]
     assert prepared.report["filter"].startswith("0.3 to 75 Hz, on the continuous recording.")
-    assert "mains frequency of the recording is unknown" in prepared.report["filter"]
+    assert "the recording states no mains frequency" in prepared.report["filter"]
     assert prepared.report["rate"] == "160 to 200 Hz."
     assert prepared.report["windows"] == "4 s from 0 s after left, right."
     assert prepared.report["unit"] == "µV/100: microvolts times 0.01."

@@ -53,8 +53,12 @@ NAMES = ["CodeBrain", "EEGDINO", "EEGPT", "FBLightConvNet"]
 REPORTED = {
     "CodeBrain": {"filter": "0.3 to 75 Hz", "rate": "to 200 Hz", "unit": "µV/100: microvolts times 0.01."},
     "EEGDINO": {"filter": "0.3 to 75 Hz", "rate": "to 200 Hz", "unit": "µV/100: microvolts times 0.01."},
-    "EEGPT": {"filter": "None", "rate": "to 256 Hz", "unit": "mV: microvolts times 0.001."},
-    "FBLightConvNet": {"filter": "None", "rate": "to 250 Hz", "unit": "µV: microvolts times 1."},
+    "EEGPT": {"filter": "In pretraining: none", "rate": "to 256 Hz", "unit": "mV: microvolts times 0.001."},
+    "FBLightConvNet": {
+        "filter": "In pretraining: none",
+        "rate": "to 250 Hz",
+        "unit": "µV: microvolts times 1.",
+    },
 }
 
 
@@ -84,7 +88,7 @@ def test_19_channels_at_500_hz_with_old_names_and_an_ecg_reach_every_model(arith
     assert len(prepared) == 15
     for subject, finding in REPORTED[name].items():
         assert finding in prepared.report[subject]
-    assert "Left out: EEG A2-A1 (not EEG by its name), ECG ECG" in prepared.report["channels"]
+    assert "Left out: EEG A2-A1 (a reference), ECG ECG" in prepared.report["channels"]
     assert "EEG T3 is T7, EEG T4 is T8, EEG T5 is P7, EEG T6 is P8." in prepared.report["channels"]
     assert torch.isfinite(model(torch.from_numpy(prepared.data))).all()
 

@@ -251,7 +251,7 @@ def check_setting(setting: Mapping[str, Any]) -> None:
 @cache
 def subjects_and_events(name: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Look up what a data set has."""
-    from eeglab_models.signals.recordings import find_dataset
+    from eeglab_models.signals.sources import find_dataset
 
     dataset = find_dataset(name)
     return tuple(dataset.subject_list), tuple(dataset.event_id)

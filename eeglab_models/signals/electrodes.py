@@ -1,20 +1,24 @@
-"""Names and positions of electrodes: the 10-20 system, its generations and its spellings."""
+"""Names and positions of electrodes: which channels of a recording lie on the scalp, and where."""
 
 import re
 from functools import cache
 
 import mne
+import numpy as np
 
-__all__ = ["electrode_name", "is_eeg", "montage"]
+__all__ = ["electrode_name", "montage"]
 
 # Names of the 10-20 system that were replaced by those of the 10-10 system.
 OLD_NAMES = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
 # What electrodes are recorded against: ears, mastoids, or a mixture.
 REFERENCES = {"A1", "A2", "M1", "M2"}
+PREFIX = re.compile(r"^(EEG|POL)[ _:-]+", re.IGNORECASE)
 REFERENCE = re.compile(r"(?<=.)[-:_ ]+(REF|LE|AR|AV|AVG|CAR|A1|A2|M1|M2|A1A2|M1M2)$", re.IGNORECASE)
+# Beginnings of the names of signals that files often call EEG.
 OTHER = re.compile(
-    r"(EEG[ _:-]*)?([HV]?EOG|[EK]KG|ECG|EMG|LOC|ROC|RESP|PHOTIC|SPO2|PULSE|PPG|GSR|EDA|TEMP|IBI|BURSTS|SUPPR"
-    r"|STI|STATUS|TRIG|MARKER|EVENT|ANNOTATION|DC)",
+    r"(EEG[ _:-]*)?([HV]?EOG?[LRUD\d]*$|[HV]?EOG|[EK]KG|ECG|EMG|EXG|LOC|ROC|RESP|PHOTIC|SA?P?O2|PULSE|PLET"
+    r"|PPG|GSR|EDA|TEMP|IBI|BURSTS|SUPPR|STI|STATUS|TRIG|MARK|EVENT|ANNOTATION|DC\d|ACC|GYRO|MAG[XYZ]|QUAT"
+    r"|COUNTER|TIME|BATT|AUX|CQ_|TARGET|CURSOR|MASTOID|SNORE|FLOW|THOR|ABDO|HR$)",
     re.IGNORECASE,
 )
 
@@ -43,36 +47,42 @@ def electrode_name(name: str) -> str | None:
     Parameters
     ----------
     name : str
-        Name as a file or a data set spells it: ``"EEG Fp1-REF"``, ``"Fc5."``, ``"T3"``, ``"cz"``.
+        Name as a file or a data set spells it: ``"EEG Fp1-REF"``, ``"POL C3"``, ``"Fc5."``, ``"T3"``.
 
     Returns
     -------
     electrode : str or None
-        Its present name, ``"Fp1"``, ``"FC5"``, ``"T7"``, ``"Cz"``; None if it is no single electrode.
+        Its present name, ``"Fp1"``, ``"C3"``, ``"FC5"``, ``"T7"``; None if it is no single electrode.
     """
-    bare = re.sub(r"^EEG[ _:-]+", "", name.strip(), flags=re.IGNORECASE)
+    bare = PREFIX.sub("", name.strip())
     bare = REFERENCE.sub("", bare.strip(". "))
     return known_names().get(bare.strip(". ").upper())
 
 
 def spell_channel(name: str) -> str:
-    """Spell a channel as its electrode is spelt now; what is no electrode keeps its name."""
+    """Give a channel the name of its electrode, or leave the name as it is."""
     return electrode_name(name) or name
 
 
-def is_eeg(name: str) -> bool:
-    """Tell whether the name of a channel that a file calls EEG says otherwise.
-
-    Parameters
-    ----------
-    name : str
-        Name as a file spells it.
-
-    Returns
-    -------
-    is_eeg : bool
-        False for the heart, eyes, muscles, breath and triggers, and for one reference against another.
-    """
-    parts = re.sub(r"^EEG[ _:-]+", "", name.strip(), flags=re.IGNORECASE).upper().split("-")
-    only_references = len(parts) == 2 and REFERENCES.issuperset(parts)
-    return not only_references and OTHER.match(name.strip()) is None
+def sort_channels(info: mne.Info) -> tuple[list[str], dict[str, str], list[str]]:
+    """Part channels into electrodes of the scalp, others with the reason, and those that nobody can tell."""
+    scalp, others, unknown = [], {}, []
+    # BioSemi's caps call electrodes A1 to A32.
+    by_letter = {"A3", "A4"} <= set(info["ch_names"])
+    for channel, kind in zip(info["chs"], info.get_channel_types(), strict=True):
+        name = channel["ch_name"]
+        bare = PREFIX.sub("", name.strip()).strip(". ").upper()
+        placed = np.isfinite(channel["loc"][:3]).all() and channel["loc"][:3].any()
+        if kind != "eeg":
+            others[name] = kind
+        elif name in info["bads"]:
+            others[name] = "marked bad"
+        elif REFERENCES.issuperset(bare.split("-")) and not by_letter:
+            others[name] = "a reference"
+        elif placed or (electrode_name(name) and bare not in REFERENCES):
+            scalp.append(name)
+        elif OTHER.match(name.strip()) or OTHER.match(bare):
+            others[name] = "not EEG by its name"
+        else:
+            unknown.append(name)
+    return scalp, others, unknown

@@ -5,7 +5,7 @@ Signals are in microvolts against a point far away. Shapes use these names throu
     n_electrodes  the EEG channels, then three EOG electrodes, then the two mastoids
     n_sources     dipoles in the cortex, the rows of `SOURCES`
     n_rhythms     pairs of a source and one of its rhythms, the rows of `RHYTHMS`
-    n_areas     areas of cortex that make   the background
+    n_areas       areas of cortex that make the background
     n_freqs       bins of a one-sided spectrum
 """
 

@@ -1,18 +1,23 @@
 """From any recording to the windows that a model expects, or one sentence why not."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from fractions import Fraction
+from inspect import signature
 from typing import Any
 
 import mne
 import numpy as np
 
+from eeglab_models.configs import check_name, nearest
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.report import shorten
-from eeglab_models.signals.electrodes import montage, spell_channel
-from eeglab_models.signals.quality import find_bad_channels, interpolate, measure_amplitude
-from eeglab_models.signals.recordings import load_windows
-from eeglab_models.signals.windows import Stamp, Windows
+from eeglab_models.signals.electrodes import montage, sort_channels, spell_channel
+from eeglab_models.signals.plan import Plan, refuse
+from eeglab_models.signals.quality import check_result, find_bad_channels, interpolate, measure_amplitude
+from eeglab_models.signals.recordings import load_parts, load_windows
+from eeglab_models.signals.trials import is_cut
+from eeglab_models.signals.windows import Stamp, Windows, concatenate
 
 __all__ = ["check_prepared", "prepare"]
 
@@ -23,16 +28,20 @@ def prepare(
     *,
     ch_names: Sequence[str] | None = None,
     missing: str = "raise",
+    least_share: float = 0.25,
     bad_windows: str = "raise",
+    ceiling: float | None = 5000.0,
     check_amplitude: bool = True,
     **loading: Any,
 ) -> Windows:
     """Bring a recording to the rate, channels, reference, unit and length that a model expects.
 
+    Recordings of one call are prepared one by one, so they may differ in rate and channels.
+
     Parameters
     ----------
     recording : Windows, or anything that `load_windows` reads
-        A raw recording is filtered as the model's contract says, and cut into windows of the model's length.
+        A continuous recording is cut into windows of the model's length.
     model : EEGModel
         The model that will read the windows. Its contract states rate, unit and reference; a model built
         with `sfreq` gets that rate.
@@ -42,11 +51,16 @@ def prepare(
     missing : {"raise", "interpolate", "project", "zero"}
         What to do about channels that the recording does not have: refuse, fill them by spherical splines,
         leave all channels to EEGPT's learned projection, or pass zeros.
+    least_share : float
+        Share of the model's channels that the recording has to have, from 0 to 1; with fewer, names were
+        probably not understood.
     bad_windows : {"raise", "drop", "interpolate"}
-        What to do about windows in which a channel is flat or no number: refuse, leave them out, or fill
-        these channels by spherical splines.
+        What to do about windows in which a channel is flat, no number or beyond the ceiling: refuse, leave
+        them out, or fill these channels by spherical splines.
+    ceiling : float or None
+        Microvolts that no sample may exceed; None for recordings in another unit.
     check_amplitude : bool
-        Refuse amplitudes that are implausible for EEG.
+        Refuse amplitudes and offsets that are implausible for EEG.
     **loading
         Arguments of `load_windows`, if `recording` is not yet windows.
 
@@ -65,28 +79,29 @@ def prepare(
     check_choice("missing", missing, ("raise", "interpolate", "project", "zero"))
     check_choice("bad_windows", bad_windows, ("raise", "drop", "interpolate"))
     if not isinstance(recording, Windows):
-        recording = load_for(recording, model, loading)
+        parts = load_for(recording, model, {"ceiling": ceiling, **loading})
     elif loading:
         raise ValueError(
             f"{', '.join(loading)} belong to recordings, got windows that are loaded. Leave them out."
         )
-    if recording.unit != "µV":
-        raise ValueError(
-            f"prepare() starts from microvolts, got {recording.unit}. Pass what load_windows returned."
-        )
-    windows = replace(recording, stamp=None)
-    if check_amplitude:
-        amplitude = measure_amplitude(windows)
-        windows = note(windows, "amplitude", f"{amplitude:.1f} µV, median standard deviation: plausible.")
-    wanted = choose_channels(windows, model, ch_names, missing)
-    windows = handle_bad(windows, model, wanted, bad_windows)
-    windows = take_reference(windows, model)
-    windows = pick_channels(windows, model, wanted, missing)
-    windows = resample(windows, model)
-    contract = model.contract
-    windows = note(windows, "unit", f"{contract.unit}: microvolts times {contract.scale:g}.")
-    windows = replace(windows, data=windows.data * np.float32(contract.scale), unit=contract.unit)
-    return replace(windows, stamp=stamp_for(windows, model))
+    else:
+        parts = [recording]
+    prepared = []
+    for windows in parts:
+        if windows.unit != "µV":
+            raise ValueError(
+                f"prepare() starts from microvolts, got {windows.unit}. Pass what load_windows returned."
+            )
+        if check_amplitude:
+            amplitude = measure_amplitude(windows)
+            windows = note(windows, "amplitude", f"{amplitude:.1f} µV, median standard deviation: plausible.")
+        wanted = choose_channels(windows, model, ch_names, missing)
+        windows = handle_bad(windows, model, wanted, bad_windows, ceiling)
+        windows = take_reference(windows, model)
+        windows = pick_channels(windows, model, wanted, missing, least_share)
+        windows = resample(windows, model)
+        prepared.append(scale(windows, model))
+    return concatenate(prepared)
 
 
 def check_prepared(windows: Windows, model: EEGModel) -> None:
@@ -142,23 +157,20 @@ def note(windows: Windows, subject: str, finding: str) -> Windows:
     return replace(windows, report=windows.report.add(subject, finding))
 
 
-def load_for(recording: Any, model: EEGModel, loading: dict[str, Any]) -> Windows:
-    """Load a recording in the band and the length that the model's contract names."""
-    contract = model.contract
-    fmin, fmax = contract.band
-    defaults = {"fmin": fmin, "fmax": fmax}
-    cut = not isinstance(recording, np.ndarray | mne.Evoked | list)
-    if loading.get("tmax") is None and cut:
-        defaults["tmax"] = loading.get("tmin", 0.0) + model.n_times / target_rate(model)
-    if isinstance(recording, mne.io.BaseRaw) and contract.notch:
-        defaults["notch"] = recording.info["line_freq"]
-    windows = load_windows(recording, **defaults | loading)
-    if contract.notch and not (defaults | loading).get("notch"):
-        finding = (
-            "No notch: the mains frequency of the recording is unknown. Pass notch=50 or notch=60 with a "
-        )
-        windows = note(windows, "filter", finding + "raw recording to remove it.")
-    return windows
+def load_for(recording: Any, model: EEGModel, loading: dict[str, Any]) -> Iterable[Windows]:
+    """Load a recording in windows of the model's length, one part after the other."""
+    names = signature(load_windows).parameters
+    for name in loading:
+        check_name(name, names, "prepare() and load_windows() take no argument")
+    if is_cut(recording):
+        return [load_windows(recording, **loading)]
+    seconds = model.n_times / target_rate(model)
+    options = {name: loading.get(name, names[name].default) for name in Plan.__dataclass_fields__}
+    if options["tmax"] is None and not isinstance(recording, mne.BaseEpochs):
+        options["tmax"] = options["tmin"] + seconds
+    for name in ("info", "unit"):
+        refuse("belong to arrays", **{name: loading.get(name)})
+    return load_parts(recording, loading.get("subjects"), Plan(**options), loading.get("table"))
 
 
 def own_channels(model: EEGModel) -> list[str] | None:
@@ -201,16 +213,23 @@ def choose_channels(
     return wanted
 
 
-def handle_bad(windows: Windows, model: EEGModel, wanted: list[str] | None, bad_windows: str) -> Windows:
-    """Handle windows in which a channel that matters is flat or no number."""
-    bad = find_bad_channels(windows.data)  # (n_windows, n_chans)
+def handle_bad(
+    windows: Windows, model: EEGModel, wanted: list[str] | None, bad_windows: str, ceiling: float | None
+) -> Windows:
+    """Handle windows in which a channel that matters is flat, no number or beyond the ceiling."""
+    bad = find_bad_channels(windows.data, ceiling)  # (n_windows, n_chans)
+    if windows.bad is not None:
+        bad = bad | windows.bad
     if wanted is not None and model.contract.reference != "average":
-        bad &= np.isin([spell_channel(name) for name in windows.ch_names], wanted)
+        bad = bad & np.isin([spell_channel(name) for name in windows.ch_names], wanted)
     if not bad.any():
         return note(windows, "bad windows", "None: no channel is flat, every sample is a number.")
     n_bad = int(bad.any(axis=1).sum())
     names = [name for name, ever in zip(windows.ch_names, bad.any(axis=0), strict=True) if ever]
-    finding = f"{n_bad} of {len(windows)} hold flat channels or samples that are no number ({shorten(names)})"
+    finding = (
+        f"{n_bad} of {len(windows)} hold channels that are flat, beyond {ceiling} µV or no number "
+        f"({shorten(names)})"
+    )
     if bad_windows == "raise":
         raise ValueError(
             f"{finding}. Pass bad_windows='drop' or 'interpolate', or mark the channels bad in the recording."
@@ -219,24 +238,50 @@ def handle_bad(windows: Windows, model: EEGModel, wanted: list[str] | None, bad_
         if n_bad == len(windows):
             raise ValueError(f"{finding}, so none would be left. Mark these channels bad in the recording.")
         return note(windows[~bad.any(axis=1)], "bad windows", finding + ": left out.")
-    data = windows.data.copy()
+    n_around = windows.n_around
+    data = (windows.wide if n_around else windows.data).copy()
     for pattern in np.unique(bad[bad.any(axis=1)], axis=0):
         rows = (bad == pattern).all(axis=1)
         data[rows] = interpolate(
             data[rows], windows.ch_names, [windows.ch_names[i] for i in np.flatnonzero(pattern)]
         )
-    return note(replace(windows, data=data), "bad windows", finding + ": filled by spherical splines.")
+    return note(widened(windows, data, n_around), "bad windows", finding + ": filled by spherical splines.")
+
+
+def widened(windows: Windows, data: np.ndarray, n_around: int, **changes: Any) -> Windows:
+    """Replace the samples of windows, and those around them."""
+    if not n_around:
+        return replace(windows, data=data, wide=None, **changes)
+    return replace(windows, data=data[..., n_around:-n_around], wide=data, **changes)
 
 
 def take_reference(windows: Windows, model: EEGModel) -> Windows:
-    """Remove the mean over all channels of the recording if the model asks for it."""
+    """Remove the mean over the electrodes of the scalp if the model asks for it."""
     if model.contract.reference != "average":
         return note(windows, "reference", "That of the recording.")
-    data = windows.data - windows.data.mean(axis=1, keepdims=True)
-    return note(replace(windows, data=data), "reference", f"Average of {len(windows.ch_names)} channels.")
+    scalp, others, unknown = sort_channels(windows.info)
+    if scalp and unknown:
+        raise ValueError(
+            f"{type(model).__name__} reads an average reference, and nobody can tell whether these are "
+            f"electrodes of the scalp: {shorten(unknown)}. Rename them, or leave them out with channels=."
+        )
+    rows = [windows.ch_names.index(name) for name in scalp or windows.ch_names]
+    if len(rows) < 2:
+        raise ValueError(
+            "An average reference over one electrode leaves nothing of it. Pass more electrodes."
+        )
+    n_around = windows.n_around
+    data = windows.wide if n_around else windows.data
+    data = data - data[:, rows].mean(axis=1, keepdims=True)
+    finding = f"Average of {len(rows)} channels."
+    if others:
+        finding = finding[:-1] + f", without {', '.join(others)}."
+    return note(widened(windows, data, n_around), "reference", finding)
 
 
-def pick_channels(windows: Windows, model: EEGModel, wanted: list[str] | None, missing: str) -> Windows:
+def pick_channels(
+    windows: Windows, model: EEGModel, wanted: list[str] | None, missing: str, least_share: float
+) -> Windows:
     """Bring the channels into the order of the model, by name."""
     if wanted is None:
         means = "mixed by the learned projection" if missing == "project" else "in the order of the recording"
@@ -254,15 +299,25 @@ def pick_channels(windows: Windows, model: EEGModel, wanted: list[str] | None, m
             "Pass missing='interpolate' or 'zero', or build the model with chs_info of channels that are "
             "there."
         )
+    if len(absent) > (1 - least_share) * len(wanted):
+        near = [f"{name} for {nearest(name, own)}" for name in absent[:3]]
+        raise ValueError(
+            f"The recording has {len(wanted) - len(absent)} of the {len(wanted)} channels of "
+            f"{type(model).__name__}; its own are {shorten(windows.ch_names)}. Rename them, perhaps "
+            f"{', '.join(near)}, or lower least_share={least_share:g}."
+        )
     renamings = list(zip(windows.ch_names, own, strict=True))
-    names = [*own, *absent]
-    zeros = np.zeros((len(windows), len(absent), windows.data.shape[-1]), dtype=np.float32)
-    data = np.concatenate([windows.data, zeros], axis=1)
+    names, n_around = [*own, *absent], windows.n_around
+    data = windows.wide if n_around else windows.data
+    zeros = np.zeros((len(windows), len(absent), data.shape[-1]), dtype=np.float32)
+    data = np.concatenate([data, zeros], axis=1)
     if absent and missing == "interpolate":
         data = interpolate(data, names, absent)
+    check_result(data[:, [names.index(name) for name in wanted]], wanted, absent)
     info = mne.create_info(wanted, windows.sfreq, "eeg")
     info.set_montage(montage(), on_missing="ignore", verbose="error")
-    windows = replace(windows, data=data[:, [names.index(name) for name in wanted]], info=info)
+    data = data[:, [names.index(name) for name in wanted]]
+    windows = widened(windows, data, n_around, info=info, bad=None)
     renamed = [
         f"{old} is {new}" for old, new in renamings if new in wanted and new.upper() not in old.upper()
     ]
@@ -301,47 +356,69 @@ def describe_choice(
 
 
 def resample(windows: Windows, model: EEGModel) -> Windows:
-    """Bring windows to the rate and the length of a model."""
-    sfreq, n_times = target_rate(model), windows.data.shape[-1]
-    n_wanted = round(model.n_times / sfreq * windows.sfreq)
+    """Bring windows to the rate and the length of a model, with the signal around them."""
+    sfreq, own, n_times = target_rate(model), windows.sfreq, windows.data.shape[-1]
     # Epochs of mne hold both ends of their interval.
-    if n_times == n_wanted + 1:
+    if n_times == round(model.n_times / sfreq * own) + 1:
         windows = replace(windows, data=windows.data[..., :-1])
         windows = note(windows, "windows", "The sample at the end of the interval left out.")
-    rates = f"{windows.sfreq:g} to {sfreq:g} Hz" if windows.sfreq != sfreq else f"{sfreq:g} Hz already"
-    if windows.sfreq != sfreq:
-        data = windows.data.astype(np.float64)
-        data = mne.filter.resample(data, up=sfreq, down=windows.sfreq, verbose="error")
+    rates = f"{own:g} to {sfreq:g} Hz" if own != sfreq else f"{sfreq:g} Hz already"
+    data = windows.data
+    if own != sfreq:
+        n_around = windows.n_around
+        # As much around as is a whole number of samples at both rates.
+        step = Fraction(own).limit_denominator(1000) / Fraction(sfreq).limit_denominator(1000)
+        n_used = n_around - n_around % step.numerator
+        wide = windows.wide[..., n_around - n_used :][..., : data.shape[-1] + 2 * n_used] if n_used else data
+        wide = np.concatenate(
+            [
+                mne.filter.resample(wide[rows].astype(np.float64), up=sfreq, down=own, verbose="error")
+                for rows in np.array_split(np.arange(len(wide)), max(1, len(wide) // 64))
+            ],
+            dtype=np.float32,
+        )
+        n_cut = round(n_used * sfreq / own)
+        data = wide[..., n_cut : wide.shape[-1] - n_cut]
         info = windows.info.copy()
         with info._unlock():
             info["sfreq"] = float(sfreq)
             info["lowpass"] = min(info["lowpass"], sfreq / 2)
-        windows = replace(windows, data=data.astype(np.float32), info=info)
-    n_times = windows.data.shape[-1]
-    if n_times != model.n_times:
+        windows = replace(windows, info=info)
+        if not n_used:
+            rates += "; without the signal around the windows, which costs precision at their ends"
+    if data.shape[-1] != model.n_times:
         raise ValueError(
             f"{type(model).__name__} was built for windows of {model.n_times} samples at {sfreq:g} Hz, got "
-            f"{n_times}. Build it with n_times={n_times}, or load windows of {model.n_times / sfreq:g} s."
+            f"{data.shape[-1]}. Build it with n_times={data.shape[-1]}, or load windows of "
+            f"{model.n_times / sfreq:g} s."
         )
     if sfreq != model.contract.sfreq:
         rates += f"; the model was built for this rate, its weights are made for {model.contract.sfreq:g} Hz"
-    return note(windows, "rate", rates + ".")
+    return note(replace(windows, data=np.ascontiguousarray(data), wide=None), "rate", rates + ".")
+
+
+def scale(windows: Windows, model: EEGModel) -> Windows:
+    """Bring windows to the unit of a model, and certify what they are now."""
+    contract = model.contract
+    if windows.band is not None and windows.band != contract.band:
+        windows = note(windows, "filter", f"In pretraining: {contract.facts()['filter']}.")
+    windows = note(windows, "unit", f"{contract.unit}: microvolts times {contract.scale:g}.")
+    stamp = Stamp(
+        sfreq=target_rate(model),
+        unit=contract.unit,
+        reference=contract.reference,
+        ch_names=tuple(spell_channel(name) for name in windows.ch_names),
+        n_times=windows.data.shape[-1],
+        band=windows.band,
+        notch=windows.notch,
+    )
+    data = windows.data * np.float32(contract.scale)
+    return replace(windows, data=data, unit=contract.unit, stamp=stamp)
 
 
 def target_rate(model: EEGModel) -> float:
     """Rate in Hz that a model was built for, or else that of its contract."""
     return float(model.contract.sfreq if model.arguments["sfreq"] is None else model.sfreq)
-
-
-def stamp_for(windows: Windows, model: EEGModel) -> Stamp:
-    """Certify what windows are now."""
-    return Stamp(
-        sfreq=target_rate(model),
-        unit=windows.unit,
-        reference=model.contract.reference,
-        ch_names=tuple(spell_channel(name) for name in windows.ch_names),
-        n_times=windows.data.shape[-1],
-    )
 
 
 def check_choice(argument: str, value: str, choices: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ import mne
 
 from eeglab_models.files import replacing, write_json
 from eeglab_models.models.download import CONFIG_FILE, WEIGHTS_FILE, fetch
-from eeglab_models.signals.recordings import find_dataset
+from eeglab_models.signals.sources import find_dataset
 from eeglab_models.workshop import install
 from eeglab_models.workshop.install import (
     MANIFEST,

@@ -23,9 +23,9 @@ from eeglab_models.pretraining.corpus.shards import (
     recordings_by_shard,
     write_manifest,
 )
-from eeglab_models.pretraining.corpus.sources import Recording, find_recordings
 from eeglab_models.signals.electrodes import spell_channel
 from eeglab_models.signals.preparation import prepare, target_rate
+from eeglab_models.signals.sources import Recording, find_recordings
 from eeglab_models.signals.windows import Report, Stamp, Windows
 
 __all__ = ["RECIPES", "build_corpus"]

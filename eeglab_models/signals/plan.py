@@ -1,0 +1,149 @@
+"""What is done to every recording, stated before anything is computed, and steps that all sources share."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from eeglab_models.configs import nearest
+from eeglab_models.models.report import shorten
+from eeglab_models.signals.annotations import check_meanings
+from eeglab_models.signals.electrodes import sort_channels
+from eeglab_models.signals.windows import Report
+
+__all__ = ["Plan"]
+
+# The pass band in Hz of continuous recordings, where nobody asks for another.
+BAND = (0.3, 75.0)
+Edge = float | None | Literal["auto"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done to every recording on its way to windows, in this order; prints as a table.
+
+    Attributes
+    ----------
+    channels : sequence of str or None
+        Channels to take; None means the electrodes of the scalp.
+    ceiling : float or None
+        Microvolts from a channel's median beyond which a sample is no EEG; None for units of another kind.
+    fmin, fmax : float, None or "auto"
+        Pass band in Hz, None on an open side; ``"auto"`` means 0.3 and 75 Hz for continuous recordings.
+    notch : float, None or "auto"
+        Mains frequency in Hz to remove; ``"auto"`` means that which a continuous recording states.
+    events : sequence of str or None
+        Events to cut at; None means all, an empty sequence consecutive windows.
+    annotations : mapping of str to str
+        What descriptions mean, where the table `MEANINGS` is wrong: event, bad, break or neither.
+    tmin, tmax : float or None
+        Window in seconds after the event.
+    """
+
+    channels: Sequence[str] | None = None
+    ceiling: float | None = 5000.0
+    fmin: Edge = "auto"
+    fmax: Edge = "auto"
+    notch: Edge = "auto"
+    events: Sequence[str] | None = None
+    annotations: Mapping[str, str] | None = None
+    tmin: float = 0.0
+    tmax: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be, before anything is read."""
+        if isinstance(self.events, str):
+            object.__setattr__(self, "events", [self.events])
+        object.__setattr__(self, "annotations", dict(self.annotations or {}))
+        check_meanings(self.annotations)
+        for name in ("fmin", "fmax", "notch", "ceiling"):
+            value = getattr(self, name)
+            if value not in (None, "auto") and not (isinstance(value, int | float) and 0 < value < np.inf):
+                raise ValueError(f"{name} must be a positive number or None, got {value!r}.")
+        if self.tmax is not None and not self.tmin < self.tmax:
+            raise ValueError(f"A window ends after it begins, got tmin={self.tmin:g} and tmax={self.tmax:g}.")
+
+    def __str__(self) -> str:
+        """Print the steps for continuous recordings, in their order."""
+        fmin, fmax = self.band()
+        events = "events" if self.events is None else ", ".join(self.events) or "consecutive windows"
+        end = "the end of the event" if self.tmax is None else f"{self.tmax:g} s"
+        steps = {
+            "channels": "electrodes of the scalp" if self.channels is None else ", ".join(self.channels),
+            "raw signal": "flat, no number" + (f", beyond {self.ceiling:g} µV" if self.ceiling else ""),
+            "filter": describe_band(fmin, fmax),
+            "notch": "mains frequency of the recording" if self.notch == "auto" else f"{self.notch}",
+            "cut": f"{events}, from {self.tmin:g} s to {end}",
+        }
+        return str(Report(tuple(steps.items())))
+
+    def band(self) -> tuple[float | None, float | None]:
+        """Give the pass band of continuous recordings."""
+        edges = zip((self.fmin, self.fmax), BAND, strict=True)
+        return tuple(default if own == "auto" else own for own, default in edges)
+
+
+class NoWindowError(ValueError):
+    """A recording holds no window of those that were asked for."""
+
+
+def choose_channels(recording: Any, plan: Plan) -> tuple[Any, Report]:
+    """Copy the channels that the plan asks for, or the electrodes of the scalp; report the others."""
+    names = recording.ch_names
+    if plan.channels is not None:
+        for name in plan.channels:
+            if name not in names:
+                raise ValueError(
+                    f"The recording has no channel {name!r}. Did you mean {nearest(name, names)!r}?"
+                )
+        kept, others = list(plan.channels), {}
+    else:
+        kept, others, unknown = sort_channels(recording.info)
+        if unknown:
+            raise ValueError(
+                f"{len(unknown)} channels are called EEG, but no electrode bears their names and none has a "
+                f"position: {shorten(unknown)}; names like Fp1, C3, Oz are known. Rename them, set types or "
+                "a montage, or say which to take with channels=."
+            )
+    if not kept:
+        has = ", ".join(names) if names else "none at all, only annotations"
+        raise ValueError(
+            f"The recording has no EEG channel; it has {has}. Set the types of its channels with "
+            "raw.set_channel_types."
+        )
+    finding = f"{len(kept)} of EEG."
+    if others:
+        finding += " Left out: " + ", ".join(f"{name} ({why})" for name, why in others.items()) + "."
+    return recording.copy().pick(kept), Report().add("channels", finding)
+
+
+def describe_band(fmin: float | None, fmax: float | None) -> str:
+    """Say which band a filter passed."""
+    if fmin is None and fmax is None:
+        return "None"
+    return f"{fmin or 0:g} to {fmax:g} Hz" if fmax else f"From {fmin:g} Hz on"
+
+
+def refuse(what: str, **arguments: Any) -> None:
+    """Refuse arguments that this source has no use for."""
+    given = {name: value for name, value in arguments.items() if value is not None}
+    if given:
+        told = ", ".join(
+            f"{name}={value!r}" for name, value in given.items() if name not in ("info", "table")
+        )
+        raise ValueError(f"{', '.join(given)} {what}, got {told or 'them'}. Leave them out.")
+
+
+def check_events(events: Sequence[str], known: Collection[Any], where: str) -> None:
+    """Refuse events that do not occur, and name those that do."""
+    if set(events) - set(known):
+        raise ValueError(events_error(events, known, where))
+
+
+def events_error(events: Sequence[str], known: Collection[Any], where: str) -> str:
+    """Say which events do not occur, and which do."""
+    unknown = sorted(set(map(str, events)) - set(map(str, known)))
+    return (
+        f"{where} has no event {', '.join(unknown)}; it has {', '.join(sorted(map(str, known))) or 'none'}."
+    )

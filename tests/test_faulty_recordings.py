@@ -1,0 +1,444 @@
+"""Recordings as people have them: what is wrong with them is seen, and wrong numbers reach no model."""
+
+import warnings
+
+import mne
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.model_selection import train_test_split
+
+from eeglab_models import EEGDINO, EEGPT, load_windows, prepare
+from eeglab_models.signals.plan import Plan
+from eeglab_models.signals.windows import concatenate
+
+NAMES = ["Fp1", "F3", "Fz", "C3", "Cz", "C4", "P3", "Pz"]
+
+
+def signal(n_chans=8, seconds=60, sfreq=160.0, seed=0):
+    """EEG-like noise of 20 µV, in volts."""
+    generator = np.random.default_rng(seed)
+    white = generator.normal(size=(n_chans, round(seconds * sfreq)))
+    spectrum = np.fft.rfft(white) / np.maximum(np.arange(white.shape[1] // 2 + 1), 30) ** 0.5
+    data = np.fft.irfft(spectrum, n=white.shape[1])
+    return 20e-6 * data / data.std()
+
+
+def make(names=NAMES, kinds="eeg", data=None, sfreq=160.0, annotations=None, **options):
+    data = signal(len(names), sfreq=sfreq, **options) if data is None else data
+    raw = mne.io.RawArray(data, mne.create_info(list(names), sfreq, kinds), verbose="error")
+    if annotations is None:
+        annotations = [(5 * k + 2.0, 4.0, ("left", "right")[k % 2]) for k in range(10)]
+    onsets, durations, labels = zip(*annotations, strict=True) if annotations else ((), (), ())
+    return raw.set_annotations(mne.Annotations(onsets, durations, labels))
+
+
+@pytest.fixture
+def raw():
+    return make()
+
+
+def dino(*names, seconds=4.0, **options):
+    names = names or NAMES
+    return EEGDINO(
+        n_outputs=2,
+        chs_info=[{"ch_name": name} for name in names],
+        sfreq=200,
+        input_window_seconds=seconds,
+        n_layer=1,
+        **options,
+    )
+
+
+def eegpt(*names):
+    names = names or NAMES
+    return EEGPT(
+        n_outputs=2,
+        chs_info=[{"ch_name": name} for name in names],
+        sfreq=256,
+        input_window_seconds=4.0,
+        patch_stride=64,
+        depth=1,
+    )
+
+
+# What is no EEG
+
+
+OTHERS = ["acc1", "EXG1", "SaO2", "GYROX", "targetPosX", "M1", "HEO", "Plet", "COUNTER"]
+
+
+@pytest.mark.parametrize("extra", OTHERS)
+def test_what_is_no_electrode_enters_neither_the_average_nor_the_features(raw, extra):
+    data = np.vstack([raw.get_data(), 500e-6 * np.sin(np.arange(raw.n_times))])
+    mixed = make([*NAMES, extra], data=data)
+
+    np.testing.assert_allclose(prepare(mixed, eegpt()).data, prepare(raw, eegpt()).data, atol=1e-7)
+    windows = load_windows(mixed)
+    assert windows.ch_names == NAMES
+    assert extra in windows.report["channels"]
+
+
+def test_names_that_nobody_knows_are_asked_about(raw):
+    unknown = make([f"EEG {number:03d}" for number in range(8)])
+
+    with pytest.raises(ValueError, match=r"8 channels are called EEG.*EEG 000.*channels="):
+        load_windows(unknown)
+    assert load_windows(unknown, channels=["EEG 000", "EEG 003"]).data.shape[1] == 2
+    with pytest.raises(ValueError, match="Did you mean 'EEG 000'"):
+        load_windows(unknown, channels=["EEG_000"])
+
+
+def test_an_average_over_one_electrode_is_refused():
+    with pytest.raises(ValueError, match="one electrode leaves nothing"):
+        prepare(make(["C3"]), eegpt("C3"))
+
+
+@pytest.mark.parametrize(("sign", "word"), [(1, "the same"), (-1, "mirrored")])
+def test_channels_that_copy_others_are_refused(raw, sign, word):
+    data = raw.get_data()
+    data[5] = sign * data[3]
+
+    with pytest.raises(ValueError, match=f"C3 and C4 hold {word}"):
+        prepare(make(data=data), dino())
+
+
+def test_names_of_which_none_matches_are_no_reason_for_zeros():
+    stranger = make(["POz", "Oz", "O1", "O2"])
+
+    with pytest.raises(ValueError, match=r"has 0 of the 2 channels of EEGDINO.*perhaps"):
+        prepare(stranger, dino("Fp1", "Fp2"), missing="zero")
+    assert prepare(stranger, dino("Oz", "O1", "O2", "Pz"), missing="zero").data.shape[1] == 4
+
+
+# What the raw signal shows
+
+
+def hurt(raw, channel, start, stop, value):
+    data = raw.get_data()
+    a, b = (round(edge * raw.info["sfreq"]) for edge in (start, stop))
+    data[channel, a:b] = data[channel, a - 1] if value == "stuck" else value
+    return make(data=data)
+
+
+@pytest.mark.parametrize("value", [0.0, "stuck", np.nan, 1.0])
+def test_only_windows_that_touch_a_stretch_without_eeg_are_lost_and_others_stay(raw, value):
+    stop = 13.006 if value == 1.0 else 14.0
+    windows = load_windows(hurt(raw, 3, 13.0, stop, value))
+
+    # Windows begin at 2, 7, 12, ... and last 4 s.
+    assert np.argwhere(windows.bad).tolist() == [[2, 3]]
+    with pytest.raises(ValueError, match=r"1 of 10 hold channels .*\(C3\)"):
+        prepare(windows, dino())
+    kept = prepare(windows, dino(), bad_windows="drop")
+    clean = prepare(raw, dino())[np.arange(10) != 2]
+    np.testing.assert_allclose(kept.data, clean.data, atol=0.05)
+
+
+def test_offsets_are_removed_by_the_high_pass_or_refused(raw):
+    shifted = make(data=raw.get_data() + 12e-3 * np.arange(1, 9)[:, None])
+
+    np.testing.assert_allclose(prepare(shifted, eegpt()).data, prepare(raw, eegpt()).data, atol=2e-4)
+    assert "Offsets of up to" in load_windows(shifted).report["filter"]
+    with pytest.raises(ValueError, match="offsets of up to .* fmin=0.3"):
+        prepare(shifted, eegpt(), fmin=None)
+
+
+def test_single_samples_beyond_the_ceiling_are_bad_and_the_ceiling_is_the_users(raw):
+    windows = load_windows(raw)
+    windows.data[3, 0, 100] = 1e5
+
+    with pytest.raises(ValueError, match="1 of 10 hold channels that are flat, beyond 5000"):
+        prepare(windows, dino())
+    assert len(prepare(windows, dino(), ceiling=None)) == 10
+
+
+# One plan
+
+
+def test_a_plan_prints_what_will_be_done_before_anything_is_read():
+    lines = str(Plan(fmin=1.0, notch=50.0, events="left", tmax=2.0)).splitlines()
+
+    assert [line.split()[0] for line in lines] == ["channels", "raw", "filter", "notch", "cut"]
+    assert "1 to 75 Hz" in lines[2]
+    assert "left, from 0 s to 2 s" in lines[4]
+
+
+def test_every_way_in_gives_the_same_windows(raw, tmp_path):
+    raw.save(tmp_path / "rec_raw.fif", fmt="double", verbose="error")
+    model = eegpt()
+    expected = prepare(raw, model)
+
+    ways = {
+        "windows": prepare(load_windows(raw), model),
+        "file": prepare(tmp_path / "rec_raw.fif", model),
+        "text": prepare(str(tmp_path / "rec_raw.fif"), model),
+        "folder": prepare(tmp_path, model),
+        "list": prepare([raw], model),
+        "dictionary": prepare({"1": {"0": {"0": raw}}}, model),
+    }
+    for way, prepared in ways.items():
+        np.testing.assert_allclose(prepared.data, expected.data, atol=1e-8, err_msg=way)
+        assert prepared.stamp == expected.stamp
+    assert expected.stamp.band == (0.3, 75.0)
+
+
+def test_windows_of_epochs_are_those_of_the_filtered_recording(raw):
+    filtered = raw.copy().filter(0.3, 75.0, verbose="error")
+    events, event_id = mne.events_from_annotations(filtered, verbose="error")
+    epochs = mne.Epochs(filtered, events, event_id, 0, 4.0, baseline=None, verbose="error")
+
+    windows = load_windows(epochs)
+
+    np.testing.assert_allclose(windows.data, load_windows(raw).data, atol=1e-4)
+    assert windows.band == (0.3, 75.0)
+
+
+@pytest.mark.parametrize("asked", [{"fmin": 8.0}, {"fmax": 30.0}, {"notch": 50.0}])
+def test_a_filter_that_cannot_be_applied_is_refused(raw, asked):
+    events, event_id = mne.events_from_annotations(raw, verbose="error")
+    epochs = mne.Epochs(raw, events, event_id, 0, 4.0, baseline=None, preload=True, verbose="error")
+
+    for source, more in ((epochs, {}), (epochs.get_data(), {"info": epochs.info, "unit": "V"})):
+        with pytest.raises(ValueError, match=f"{next(iter(asked))} cannot be applied to what is cut already"):
+            load_windows(source, **asked, **more)
+
+
+def test_what_mne_says_is_in_the_report():
+    short = make(seconds=6, annotations=[(1.0, 4.0, "left")])
+
+    assert "longer than the signal" in load_windows(short).report["mne"]
+
+
+def test_a_resampled_window_is_the_resampled_recording(raw):
+    band_limited = raw.copy().filter(1.0, 60.0, verbose="error")
+    whole = mne.filter.resample(band_limited.get_data() * 1e6, up=256, down=160, verbose="error")
+    events = [round((5 * k + 2.0) * 256) for k in range(10)]
+    expected = np.stack([whole[:, start : start + 1024] for start in events])
+
+    prepared = prepare(load_windows(band_limited, fmin=None, fmax=None), eegpt())
+
+    expected = expected - expected.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(prepared.data * 1000, expected, atol=0.2)
+
+
+# Events
+
+
+def test_annotations_that_are_no_events_make_no_class(raw):
+    onsets = [0.0, 10.0, 20.0, 30.0]
+    for name in ("New Segment/", "boundary", "EDGE boundary", "Comment/actiCAP"):
+        annotated = make(annotations=[(5 * k + 2.0, 4.0, "left") for k in range(10)])
+        annotated.annotations.append(onsets, [0.1] * 4, [name] * 4)
+
+        windows = load_windows(annotated)
+
+        assert set(windows.labels) == {"left"}
+        assert windows.data.shape[2] == 640
+        assert name in windows.report["annotations"]
+    assert set(load_windows(annotated, annotations={name: "event"}, tmax=1.0).labels) == {"left", name}
+
+
+def test_no_window_lies_across_a_break():
+    joined = mne.concatenate_raws([make(seconds=10, annotations=[]), make(seconds=10, annotations=[])])
+
+    windows = load_windows(joined, events=[], tmax=4.0)
+
+    assert len(windows) == 4
+    assert "1 left out" in windows.report["windows"]
+
+
+def test_a_much_shorter_annotation_is_named_and_is_not_the_measure():
+    windows = load_windows(make(annotations=[(2.0, 4.0, "a"), (8.0, 4.0, "b"), (14.0, 0.1, "a")]))
+
+    assert windows.data.shape == (2, 8, 640)
+    assert "1 left out: much shorter than the others (0.1 s)" in windows.report["windows"]
+
+
+def test_two_events_at_one_sample_are_named():
+    twice = make(annotations=[(2.0, 4.0, "trial"), (2.0, 4.0, "left"), (8.0, 4.0, "left")])
+
+    with pytest.raises(ValueError, match=r"same sample, (trial|left) and (trial|left) at 2 s. .* events="):
+        load_windows(twice)
+    assert len(load_windows(twice, events="left")) == 2
+
+
+def test_a_run_that_lacks_an_event_is_no_error_if_another_has_it(raw):
+    rest = make(annotations=[(2.0, 4.0, "rest")])
+
+    assert len(load_windows({1: {"0": {"0": raw, "1": rest}}}, events=["left"])) == 5
+    with pytest.raises(ValueError, match="no event feet"):
+        load_windows({1: {"0": {"0": raw, "1": rest}}}, events=["left", "feet"])
+
+
+# Ordinary use
+
+
+def test_a_recording_shorter_than_a_window_is_named(raw):
+    with pytest.raises(ValueError, match="lasts 60 s, a window 90 s"):
+        load_windows(raw, events=[], tmax=90.0)
+
+
+def test_orders_of_channels_may_differ_and_sets_of_channels_may_not(raw):
+    other = raw.copy().reorder_channels(NAMES[::-1])
+
+    windows = load_windows([raw, other])
+    np.testing.assert_array_equal(windows.data[:10], windows.data[10:])
+    with pytest.raises(ValueError, match="the same rate in Hz, got 160.0 in the first, 128.0"):
+        load_windows([raw, make(sfreq=128.0)])
+    assert len(prepare([raw, make(sfreq=128.0)], dino())) == 20
+
+
+def test_a_table_labels_files_and_events(raw, tmp_path):
+    for name in ("a", "b"):
+        raw.save(tmp_path / f"{name}_raw.fif", verbose="error")
+    pd.DataFrame({"file": ["a_raw.fif", "b_raw"], "label": ["open", "closed"], "age": [20, 30]}).to_csv(
+        tmp_path / "labels.tsv", sep="\t"
+    )
+    events = pd.DataFrame({"file": "a_raw", "onset": [3.0, 9.0], "label": [1.5, 2.5], "subject": "x"})
+
+    windows = load_windows(tmp_path, table=tmp_path / "labels.tsv", tmax=5.0)
+    timed = load_windows(tmp_path, table=events, tmax=5.0)
+
+    assert pd.Series(windows.labels).value_counts().to_dict() == {"open": 12, "closed": 12}
+    assert windows.metadata["age"].tolist() == [20] * 12 + [30] * 12
+    assert timed.labels.tolist() == [1.5, 2.5]
+    assert timed.metadata["subject"].tolist() == ["x", "x"]
+    with pytest.raises(ValueError, match="'c_raw', which is none of the recordings. Did you mean"):
+        load_windows(tmp_path, table=events.assign(file="c_raw"), tmax=5.0)
+
+
+def test_subjects_of_a_folder_are_chosen_in_any_form(raw):
+    people = {1: raw, 2: raw, 3: raw}
+
+    assert set(load_windows(people, 2).metadata["subject"]) == {2}
+    assert set(load_windows(people, range(1, 3)).metadata["subject"]) == {1, 2}
+    assert set(load_windows(people, np.array([3])).metadata["subject"]) == {3}
+    with pytest.raises(ValueError, match="no subject .*7.*; it has 1 to 3"):
+        load_windows(people, [7])
+
+
+def test_a_file_that_is_not_there_or_no_recording_is_named(tmp_path):
+    (tmp_path / "rec.edf").write_bytes(b"no EDF")
+    with pytest.raises(FileNotFoundError, match="Did you mean .*rec.edf"):
+        load_windows(tmp_path / "rcc.edf")
+    with pytest.raises(ValueError, match="rec.edf cannot be read"):
+        load_windows(str(tmp_path / "rec.edf"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem"),
+    [
+        (np.eye(3), "one-hot"),
+        ([1.0, np.nan, 2.0], "1 windows have no label, the first is 1"),
+        ([None, "a", "b"], "no label, the first is 0"),
+        (["a"], "one label, got 1 for 3"),
+    ],
+)
+def test_labels_that_cannot_be_used_are_named(labels, problem):
+    data, info = np.random.default_rng(0).normal(size=(3, 8, 640)), mne.create_info(NAMES, 160.0, "eeg")
+
+    with pytest.raises(ValueError, match=problem):
+        load_windows((data, labels, None), info=info, unit="µV")
+
+
+def test_labels_of_honest_kinds_stay_what_they_are():
+    data, info = np.random.default_rng(0).normal(size=(3, 8, 640)), mne.create_info(NAMES, 160.0, "eeg")
+
+    for labels in (["a", "b", "a"], [3, 7, 3], [True, False, True], [0.5, 1.5, 2.5]):
+        loaded = load_windows((data, np.array(labels)[:, None], None), info=info, unit="µV")
+        assert loaded.labels.tolist() == labels
+    loaded = load_windows((data, pd.Categorical(["x", "y", "x"]), None), info=info, unit="µV")
+    assert loaded.labels.tolist() == ["x", "y", "x"]
+
+
+def test_windows_have_three_axes_however_they_are_chosen_and_fit_scikit_learn(raw):
+    windows = load_windows(raw)
+
+    assert windows[0].data.shape == (1, 8, 640)
+    assert windows[-1].labels.tolist() == ["right"]
+    assert len(list(windows)) == 10
+    train, test = train_test_split(windows, test_size=3, random_state=0)
+    assert (len(train), len(test)) == (7, 3)
+
+
+def test_windows_are_epochs_for_mne(raw):
+    windows = load_windows({1: raw})
+
+    epochs = windows.epochs
+
+    assert epochs.event_id == {"left": 1, "right": 2}
+    assert epochs.metadata["subject"].tolist() == [1] * 10
+    np.testing.assert_allclose(epochs["left"].get_data() * 1e6, windows.data[::2], rtol=1e-6)
+    with pytest.raises(ValueError, match="microvolts, got µV/100"):
+        _ = prepare(windows, dino()).epochs
+
+
+def test_what_differs_is_not_joined(raw):
+    windows = load_windows(raw)
+
+    with pytest.raises(ValueError, match="the same unit"):
+        concatenate([windows, prepare(windows, dino())])
+    with pytest.raises(ValueError, match="the same band in Hz"):
+        concatenate([windows, load_windows(raw, fmin=8.0)])
+    with pytest.raises(ValueError, match="the same metadata"):
+        concatenate([windows, load_windows({1: raw})])
+    joined = concatenate([windows, load_windows(raw, channels=NAMES)])
+    assert joined.report["channels"] == "8 of EEG."
+    assert len(joined.report.steps) == len(windows.report.steps)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["flat", "stuck", "nan", "pop", "offset", "other", "order"]),
+            st.integers(0, 7),
+            st.floats(1.0, 50.0),
+        ),
+        max_size=4,
+    )
+)
+def test_no_window_reaches_a_model_that_differs_from_the_clean_one_by_more_than_is_told(defects):
+    clean, names = signal(), list(NAMES)
+    data = clean.copy()
+    for kind, channel, start in defects:
+        a = round(start * 160)
+        if kind == "flat":
+            data[channel, a : a + 320] = 0.0
+        if kind == "stuck":
+            data[channel, a : a + 320] = data[channel, a]
+        if kind == "nan":
+            data[channel, a : a + 160] = np.nan
+        if kind == "pop":
+            data[channel, a] = 1.0
+        if kind == "offset":
+            data[channel] += 8e-3
+    if any(kind == "other" for kind, *_ in defects):
+        data, names = np.vstack([data, 1e-3 * np.sin(np.arange(data.shape[1]))]), [*names, "acc1"]
+    raw = make(names, data=data)
+    if any(kind == "order" for kind, *_ in defects):
+        raw.reorder_channels(names[::-1])
+    model, expected = eegpt(), prepare(make(data=clean), eegpt())
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        windows = load_windows(raw)
+        kept = np.flatnonzero(~windows.bad.any(axis=1))
+        if not len(kept):
+            with pytest.raises(ValueError, match="none would be left"):
+                prepare(windows, model, bad_windows="drop")
+            return
+        prepared = prepare(windows, model, bad_windows="drop")
+
+    assert len(prepared) == len(kept)
+    # The report tells of slow waves within the reach of the high-pass around a stretch without EEG.
+    holes = [start for kind, _, start in defects if kind in ("flat", "stuck", "nan", "pop")]
+    for window, number in zip(prepared.data, kept, strict=True):
+        begin = 5 * number + 2.0
+        near = any(begin - 8.0 < start < begin + 10.0 for start in holes)
+        difference = np.abs(window - expected.data[number]).max() * 1000
+        assert difference < (20.0 if near else 2.0)
+        assert not near or "bridged by lines" in prepared.report["raw signal"]
