@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
 from eeglab_models import EEGDINO, EEGPT, load_windows, prepare
+from eeglab_models.finetuning import FineTuner
 from eeglab_models.signals.plan import Plan
 from eeglab_models.signals.windows import concatenate
 
@@ -374,6 +375,20 @@ def test_windows_are_epochs_for_mne(raw):
     np.testing.assert_allclose(epochs["left"].get_data() * 1e6, windows.data[::2], rtol=1e-6)
     with pytest.raises(ValueError, match="microvolts, got µV/100"):
         _ = prepare(windows, dino()).epochs
+
+
+def test_epochs_are_prepared_and_volts_refused_where_a_model_learns(raw):
+    events, event_id = mne.events_from_annotations(raw, verbose="error")
+    epochs = mne.Epochs(raw, events, event_id, 0, 4.0, baseline=None, preload=True, verbose="error")
+    targets = epochs.events[:, 2]
+    tuner = FineTuner(dino(), regime="head", max_epochs=1, validation=None, progress=False)
+
+    tuner.fit(epochs, targets)
+
+    expected = tuner.predict_proba(prepare(epochs, dino()))
+    np.testing.assert_allclose(tuner.predict_proba(epochs), expected, atol=1e-6)
+    with pytest.raises(ValueError, match="if that was their unit"):
+        tuner.predict(np.resize(epochs.get_data(), (10, 8, 800)))
 
 
 def test_what_differs_is_not_joined(raw):

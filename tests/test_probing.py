@@ -83,10 +83,14 @@ def test_arrays_epochs_and_windows_give_the_same_features(recording):
     model = build()
     extractor = FeatureExtractor(model, info=recording.info, **FULL)
     epochs = mne.EpochsArray(recording.data.astype(float) * 1e-6, recording.info, verbose="error")
-    expected = extract_features(model, prepare(recording, model), **FULL)
+    # Arrays know nothing of the signal around their windows.
+    bare = replace(recording, wide=None)
+    expected = extract_features(model, prepare(bare, model), **FULL)
 
-    for X in (recording.data.astype(float), epochs, recording, prepare(recording, model)):
+    for X in (recording.data.astype(float), epochs, bare, prepare(bare, model)):
         np.testing.assert_allclose(extractor.transform(X), expected, atol=1e-4)
+    own = extract_features(model, prepare(recording, model), **FULL)
+    np.testing.assert_allclose(extractor.transform(recording), own, atol=1e-4)
 
 
 def test_other_units_are_converted(recording):
@@ -95,7 +99,7 @@ def test_other_units_are_converted(recording):
 
     rows = in_volts.transform(recording.data.astype(float) * 1e-6)
 
-    expected = extract_features(model, prepare(recording, model), **FULL)
+    expected = extract_features(model, prepare(replace(recording, wide=None), model), **FULL)
     np.testing.assert_allclose(rows, expected, atol=1e-4)
 
 

@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_the_lines_for_an_own_recording_run(tmp_path):
-    (snippet,) = re.findall(r"```python\n(import mne.*?)```", README, flags=re.DOTALL)
+    (snippet,) = re.findall(r"```python\n(import torch.*?)```", README, flags=re.DOTALL)
     signal = np.random.default_rng(0).normal(0, 20e-6, (3, 5000))
     raw = mne.io.RawArray(signal, mne.create_info(["C3", "Cz", "C4"], 250.0, "eeg"), verbose="error")
     raw.set_annotations(mne.Annotations([2, 8], 4.0, ["left", "right"]))

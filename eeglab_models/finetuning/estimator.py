@@ -188,7 +188,7 @@ class FineTuner(ClassifierMixin, BaseEstimator):
 
     def fit(
         self,
-        X: Windows | Float[np.ndarray, "n_windows n_chans n_times"],
+        X: Windows | mne.BaseEpochs | Float[np.ndarray, "n_windows n_chans n_times"],
         y: Sequence[Any] | Shaped[np.ndarray, " n_windows"] | None = None,
         groups: Sequence[Any] | Shaped[np.ndarray, " n_windows"] | None = None,
     ) -> "FineTuner":
@@ -196,8 +196,8 @@ class FineTuner(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : Windows or numpy.ndarray, shape (n_windows, n_chans, n_times)
-            Prepared windows, or an array of them; with `info`, an array in microvolts.
+        X : Windows, mne.BaseEpochs or numpy.ndarray, shape (n_windows, n_chans, n_times)
+            Prepared windows, epochs of mne, or an array of them; with `info`, an array in microvolts.
         y : sequence, shape (n_windows,), or None
             Class of every window; None means the labels of the windows.
         groups : sequence, shape (n_windows,), or None
@@ -253,14 +253,14 @@ class FineTuner(ClassifierMixin, BaseEstimator):
         return self
 
     def predict_proba(
-        self, X: Windows | Float[np.ndarray, "n_windows n_chans n_times"]
+        self, X: Windows | mne.BaseEpochs | Float[np.ndarray, "n_windows n_chans n_times"]
     ) -> Float[np.ndarray, "n_windows n_classes"]:
         """Probability of every class.
 
         Parameters
         ----------
-        X : Windows or numpy.ndarray, shape (n_windows, n_chans, n_times)
-            Prepared windows, or an array in their unit; with `info`, an array in microvolts.
+        X : Windows, mne.BaseEpochs or numpy.ndarray, shape (n_windows, n_chans, n_times)
+            Prepared windows, epochs of mne, or an array in their unit; with `info`, an array in microvolts.
 
         Returns
         -------
@@ -280,14 +280,14 @@ class FineTuner(ClassifierMixin, BaseEstimator):
         return torch.cat(rows).numpy()
 
     def predict(
-        self, X: Windows | Float[np.ndarray, "n_windows n_chans n_times"]
+        self, X: Windows | mne.BaseEpochs | Float[np.ndarray, "n_windows n_chans n_times"]
     ) -> Shaped[np.ndarray, " n_windows"]:
         """Most probable class.
 
         Parameters
         ----------
-        X : Windows or numpy.ndarray, shape (n_windows, n_chans, n_times)
-            Prepared windows, or an array in their unit; with `info`, an array in microvolts.
+        X : Windows, mne.BaseEpochs or numpy.ndarray, shape (n_windows, n_chans, n_times)
+            Prepared windows, epochs of mne, or an array in their unit; with `info`, an array in microvolts.
 
         Returns
         -------
@@ -349,10 +349,18 @@ class FineTuner(ClassifierMixin, BaseEstimator):
         return np.setdiff1d(rows, valid), valid
 
 
+# Median standard deviation in microvolts below which an array was in volts.
+FAINTEST = 0.1
+
+
 def read_windows(
-    X: Windows | Float[np.ndarray, "n_windows n_chans n_times"], model: EEGModel, info: mne.Info | None
+    X: Windows | mne.BaseEpochs | Float[np.ndarray, "n_windows n_chans n_times"],
+    model: EEGModel,
+    info: mne.Info | None,
 ) -> Float[np.ndarray, "n_windows _ _"]:
     """Get prepared windows as an array in the unit of the model's contract, or refuse them."""
+    if isinstance(X, mne.BaseEpochs):
+        X = prepare(X, model)
     if isinstance(X, Windows):
         check_prepared(X, model)
         return np.require(X.data, np.float32, ["C", "W"])
@@ -370,7 +378,7 @@ def read_windows(
     if not np.isfinite(x).all():
         raise ValueError("Windows must be finite, got NaN or infinity. Pass bad_windows='drop' to prepare.")
     amplitude = float(np.median(x.std(axis=-1))) / model.contract.scale
-    if amplitude > PLAUSIBLE[1]:
+    if not FAINTEST <= amplitude <= PLAUSIBLE[1]:
         raise ValueError(
             f"{type(model).__name__} expects {model.contract.unit}, got windows of {amplitude:.3g} µV if "
             "that was their unit. Pass prepare(windows, model), or info= with an array in microvolts."

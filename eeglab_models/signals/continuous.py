@@ -57,7 +57,7 @@ def describe_holes(holes: Sequence[Hole], raw: mne.io.BaseRaw) -> str:
 def filter_raw(raw: mne.io.BaseRaw, plan: Plan) -> tuple[Any, float | None, str]:
     """Filter a recording in place; tell band, notch and what was done."""
     sfreq, low, high = raw.info["sfreq"], raw.info["highpass"], raw.info["lowpass"]
-    fmin, fmax = plan.band()
+    fmin, fmax = plan._band()
     # There is nothing above half the sampling frequency that could be removed.
     fmax = None if fmax is not None and fmax >= sfreq / 2 else fmax
     notch = raw.info["line_freq"] if plan.notch == "auto" else plan.notch
@@ -82,7 +82,7 @@ def filter_raw(raw: mne.io.BaseRaw, plan: Plan) -> tuple[Any, float | None, str]
         done.append(
             "No notch: the recording states no mains frequency; pass notch=50 or notch=60 to remove it."
         )
-    return plan.band(), notch if len(mains) else None, " ".join(done)
+    return plan._band(), notch if len(mains) else None, " ".join(done)
 
 
 def find_windows(

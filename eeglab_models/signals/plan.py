@@ -35,10 +35,15 @@ class Plan:
         Mains frequency in Hz to remove; ``"auto"`` means that which a continuous recording states.
     events : sequence of str or None
         Events to cut at; None means all, an empty sequence consecutive windows.
-    annotations : mapping of str to str
+    annotations : mapping of str to str, or None
         What descriptions mean, where the table `MEANINGS` is wrong: event, bad, break or neither.
     tmin, tmax : float or None
         Window in seconds after the event.
+
+    Raises
+    ------
+    ValueError
+        If a number is not positive, a meaning unknown, or the window empty.
     """
 
     channels: Sequence[str] | None = None
@@ -66,7 +71,7 @@ class Plan:
 
     def __str__(self) -> str:
         """Print the steps for continuous recordings, in their order."""
-        fmin, fmax = self.band()
+        fmin, fmax = self._band()
         events = "events" if self.events is None else ", ".join(self.events) or "consecutive windows"
         end = "the end of the event" if self.tmax is None else f"{self.tmax:g} s"
         steps = {
@@ -78,7 +83,7 @@ class Plan:
         }
         return str(Report(tuple(steps.items())))
 
-    def band(self) -> tuple[float | None, float | None]:
+    def _band(self) -> tuple[float | None, float | None]:
         """Give the pass band of continuous recordings."""
         edges = zip((self.fmin, self.fmax), BAND, strict=True)
         return tuple(default if own == "auto" else own for own, default in edges)

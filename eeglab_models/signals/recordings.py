@@ -1,10 +1,11 @@
 """One way in for every recording: each becomes windows by one plan, in the order of an EEG laboratory.
 
-    file, folder, BIDS, data set, Raw      continuous: choose channels → judge the raw signal → filter and
-                                           notch → cut at events, with the signal around
-    Epochs, Evoked, arrays, (X, y, meta)   cut already: choose channels → take the window
-    both                                   → Windows in µV → `prepare`: bad windows → reference → pick and
-                                           order → resample → scale → look at the result
+Ways of a sample::
+
+    file, folder, BIDS, data set, Raw    channels > raw signal judged > filter, notch > cut with surroundings
+    Epochs, Evoked, array, (X, y, meta)  channels > the window taken
+    both                                 Windows in microvolts
+    prepare                              bad windows > reference > pick > resample > scale > result judged
 
 Resampling comes last because it then serves every source, and loses nothing: a window carries the signal
 around it, so it is resampled as if the recording had been, on a grid that starts at the event.

@@ -17,8 +17,6 @@ from eeglab_models.signals.windows import Windows
 if TYPE_CHECKING:
     from moabb.datasets.base import BaseDataset
 
-__all__ = ["find_dataset"]
-
 EXTENSIONS = (".edf", ".bdf", ".fif", ".fif.gz", ".vhdr", ".set", ".gdf", ".cnt", ".nxe", ".lay")
 EPOCHS = re.compile(r"[-_]epo\.fif(\.gz)?$")
 # mne reads the further parts of a long FIF recording with the first one.
@@ -257,23 +255,7 @@ def read_table(table: str | Path | pd.DataFrame, recordings: Sequence[Recording]
 
 
 def find_dataset(name: str) -> "BaseDataset":
-    """Build the moabb data set of this name, or name the nearest one.
-
-    Parameters
-    ----------
-    name : str
-        Name of a class in `moabb.datasets`, or ``"SimulatedMotorImagery"``.
-
-    Returns
-    -------
-    dataset : moabb.datasets.base.BaseDataset
-        The data set with its default arguments; nothing is downloaded yet.
-
-    Raises
-    ------
-    ValueError
-        If there is no such data set.
-    """
+    """Build moabb's data set of this name, or the simulated one; nothing is downloaded yet."""
     from moabb.datasets.utils import dataset_list
 
     from eeglab_models.signals.simulation import SimulatedMotorImagery

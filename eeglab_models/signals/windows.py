@@ -151,6 +151,11 @@ class Windows:
     wide : numpy.ndarray, shape (n_windows, n_chans, n_wide), or None
         The windows with the signal around them, as many samples on both sides, of which `data` is the
         middle: resampling needs it at the edges.
+
+    Raises
+    ------
+    ValueError
+        If labels, metadata or `bad` are not one for each window.
     """
 
     data: Float[np.ndarray, "n_windows n_chans n_times"]
