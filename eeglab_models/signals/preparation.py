@@ -313,10 +313,10 @@ def pick_channels(
     data = np.concatenate([data, zeros], axis=1)
     if absent and missing == "interpolate":
         data = interpolate(data, names, absent)
-    check_result(data[:, [names.index(name) for name in wanted]], wanted, absent)
+    data = data[:, [names.index(name) for name in wanted]]
+    check_result(data, wanted, absent)
     info = mne.create_info(wanted, windows.sfreq, "eeg")
     info.set_montage(montage(), on_missing="ignore", verbose="error")
-    data = data[:, [names.index(name) for name in wanted]]
     windows = widened(windows, data, n_around, info=info, bad=None)
     renamed = [
         f"{old} is {new}" for old, new in renamings if new in wanted and new.upper() not in old.upper()
