@@ -119,11 +119,31 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
-    """Read the pairs of a JSON file."""
-    path = Path(path)
-    text = read_text(path)
+    """Read the pairs of a JSON file of the size that people write."""
+    return parse_json(read_text(Path(path)), path)
+
+
+def read_record(path: str | Path, kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what the package itself wrote as JSON, of any size, and check the values of these names."""
+    content = parse_json(read_text(Path(path), None), path, with_nan=True)
+    missing = [name for name in kinds if name not in content]
+    if missing:
+        raise ValueError(f"{path} should hold {' and '.join(missing)}, got {shorten_names(content)}.")
+    for name, kind in kinds.items():
+        check_value(f"{name} of {path}", content[name], kind)
+    return content
+
+
+def shorten_names(names: Collection[str]) -> str:
+    """List the first few names."""
+    return ", ".join(list(names)[:8]) or "nothing"
+
+
+def parse_json(text: str, path: str | Path, with_nan: bool = False) -> dict[str, Any]:
+    """Read the pairs of a JSON text; Python's words for what is no number only `with_nan`."""
+    constant = None if with_nan else refuse_constant
     try:
-        content = json.loads(text, object_pairs_hook=refuse_twins, parse_constant=refuse_constant)
+        content = json.loads(text, object_pairs_hook=refuse_twins, parse_constant=constant)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}. Correct it, or remove the file.") from error
     if not isinstance(content, dict):
@@ -131,11 +151,11 @@ def read_json(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, largest: int | None = LARGEST) -> str:
     """Read a text of the size that people write; the mark that Windows puts first is left out."""
     n_bytes = path.stat().st_size
-    if n_bytes > LARGEST:
-        raise ValueError(f"{path} has {n_bytes} bytes, more than the {LARGEST} of a configuration.")
+    if largest is not None and n_bytes > largest:
+        raise ValueError(f"{path} has {n_bytes} bytes, more than the {largest} of a configuration.")
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

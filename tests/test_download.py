@@ -217,7 +217,7 @@ def test_a_broken_configuration_is_refused_by_name(tmp_path, content):
     path = tmp_path / "config.json"
     path.write_bytes(content)
 
-    with pytest.raises(ValueError, match=r"config\.json is not valid JSON"):
+    with pytest.raises(ValueError, match=r"config\.json is not JSON"):
         read_config(path)
 
 

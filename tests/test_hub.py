@@ -15,7 +15,7 @@ import eeglab_models
 from eeglab_models import EEGPT, FBLightConvNet
 from eeglab_models.models.arguments import parameters_of
 from eeglab_models.models.download import read_weights
-from eeglab_models.models.report import fingerprint, summarise
+from eeglab_models.models.report import fingerprint, keys_of, summarise
 
 DEFAULTS = [case for case in CASES if case.name == "default"]
 
@@ -461,6 +461,136 @@ def test_a_configuration_of_sizes_beyond_all_numbers_is_refused(tmp_path):
         eeglab_models.CodeBrain.from_pretrained(tmp_path)
 
 
+# Values and kinds of numbers
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda t: t.clone().fill_(float("nan")), "values are no finite numbers"),
+        (lambda t: t.clone().index_fill_(0, torch.tensor([0]), -torch.inf), "values are no finite numbers"),
+        (lambda t: t.double() + 1e300, "values are no finite numbers"),
+        (lambda t: t.to(torch.int8), "expected float32, got int8"),
+        (lambda t: t > 0, "expected float32, got bool"),
+        (lambda t: t.to(torch.complex64), "expected float32, got complex64"),
+    ],
+    ids=["nan", "inf", "beyond float32", "int8", "bool", "complex"],
+)
+@pytest.mark.parametrize("part", ["encoder", "head"])
+def test_weights_that_are_no_finite_numbers_are_refused_by_name(model, folder, spoil, problem, part):
+    keys = []
+
+    def change(weights):
+        keys.append(encoder_key(weights) if part == "encoder" else max(k for k in weights if "final" in k))
+        weights[keys[0]] = spoil(weights[keys[0]])
+
+    edit(folder, change)
+
+    for allowed in ({}, {"allow_partial": True}):
+        with pytest.raises(ValueError, match=rf"of no use: {keys[0]} \(.*{problem}"):
+            type(model).from_pretrained(folder, **allowed)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_precision_load(model, folder, dtype):
+    key = encoder_key(model.state_dict())
+    edit(folder, lambda weights: weights.update({key: weights[key].to(dtype)}))
+
+    torch.testing.assert_close(
+        type(model).from_pretrained(folder).state_dict()[key], model.state_dict()[key], rtol=0.01, atol=0.01
+    )
+
+
+@pytest.mark.parametrize("change", [lambda t: t.flip(-1), lambda t: t * 0, lambda t: t + 1])
+def test_tensors_that_contradict_the_configuration_are_refused(change, tmp_path):
+    for name in ("eegpt", "fir", "iir"):
+        if name == "eegpt":
+            model = EEGPT(n_outputs=2, n_chans=3, n_times=64, embed_dim=8, depth=1, num_heads=2)
+        else:
+            model = FBLightConvNet(2, 3, n_times=500, sfreq=250, filter_parameters={"method": name})
+        key = sorted(keys_of(model.state_dict(), model.layout.derived_modules))[0]
+        model.save_pretrained(tmp_path / name)
+        type(model).from_pretrained(tmp_path / name)
+        edit(
+            tmp_path / name, lambda weights, key=key: weights.update({key: change(weights[key]).contiguous()})
+        )
+        if torch.equal(load_file(tmp_path / name / "model.safetensors")[key], model.state_dict()[key]):
+            continue
+
+        with pytest.raises(ValueError, match=rf"not what the arguments give: {key}"):
+            type(model).from_pretrained(tmp_path / name)
+
+
+# Forms in which others share weights
+
+
+def split(folder):
+    """Part the weights of a folder into two files and an index, as transformers does with large ones."""
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = {key: f"model-{i % 2 + 1:05d}-of-00002.safetensors" for i, key in enumerate(sorted(weights))}
+    for name in set(names.values()):
+        save_file({key: weights[key] for key in weights if names[key] == name}, folder / name)
+    index = {"metadata": {"total_size": 1}, "weight_map": names}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return index
+
+
+def test_weights_in_several_files_load(model, folder):
+    split(folder)
+
+    assert fingerprint(type(model).from_pretrained(folder)) == fingerprint(model)
+
+
+def test_files_of_weights_are_missing_damaged_or_outside_only_with_a_word(model, folder):
+    index = split(folder)
+    second = folder / "model-00002-of-00002.safetensors"
+    content = second.read_bytes()
+    first = folder / "model-00001-of-00002.safetensors"
+
+    second.write_bytes(content[:-5])
+    with pytest.raises(ValueError, match=r"00002-of-00002\.safetensors is no complete safetensors file"):
+        type(model).from_pretrained(folder)
+    second.write_bytes(first.read_bytes())
+    with pytest.raises(ValueError, match="which another file holds too"):
+        type(model).from_pretrained(folder)
+    second.unlink()
+    with pytest.raises(FileNotFoundError, match="00002-of-00002"):
+        type(model).from_pretrained(folder)
+    for names in (
+        {"a": "../other.safetensors"},
+        {"a": "/etc/passwd"},
+        {"a": "x.bin"},
+        {"a": 1},
+        [],
+        None,
+        {},
+    ):
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index | {"weight_map": names}))
+        with pytest.raises(ValueError, match=r"index\.json|inside the repository|safetensors files only"):
+            type(model).from_pretrained(folder)
+
+
+def test_a_subfolder_is_read(model, folder):
+    model.save_pretrained(folder / "deep" / "er")
+
+    assert fingerprint(type(model).from_pretrained(folder, subfolder="deep/er/")) == fingerprint(model)
+    with pytest.raises(ValueError, match="inside the repository"):
+        type(model).from_pretrained(folder / "deep", subfolder="..")
+    with pytest.raises(ValueError, match="subfolder='deep'"):
+        type(model).from_pretrained(folder / "model.safetensors", subfolder="deep")
+
+
+def test_strict_refuses_what_is_new_and_lenient_takes_what_fits(model, folder):
+    type(model).from_pretrained(folder, strict=True)
+    with pytest.raises(ValueError, match=r"strict=True needs every tensor .* new: final_layer"):
+        type(model).from_pretrained(folder, strict=True, n_outputs=9)
+
+    edit(folder, lambda weights: weights.pop(encoder_key(weights)))
+    with pytest.warns(UserWarning, match="do not fit"):
+        assert type(model).from_pretrained(folder, strict=False).load_report.new
+
+
 # Saving over an older model
 
 
@@ -491,7 +621,9 @@ def test_a_save_that_fails_leaves_the_older_model(older, newer, tmp_path, monkey
 
 
 @pytest.mark.parametrize("n_renames", range(3))
-def test_a_save_that_is_interrupted_leaves_no_mixture(older, newer, tmp_path, monkeypatch, n_renames):
+def test_a_save_that_is_interrupted_leaves_the_older_or_the_newer(
+    older, newer, tmp_path, monkeypatch, n_renames
+):
     renames = iter(range(n_renames))
 
     def rename(*paths):
@@ -503,13 +635,18 @@ def test_a_save_that_is_interrupted_leaves_no_mixture(older, newer, tmp_path, mo
     with contextlib.suppress(KeyboardInterrupt):
         newer.save_pretrained(tmp_path)
 
-    if (tmp_path / "config.json").exists():
-        loaded = EEGPT.from_pretrained(tmp_path)
-        assert fingerprint(loaded) == fingerprint(newer)
-        assert loaded.get_config() == newer.get_config()
-    else:
-        with pytest.raises(FileNotFoundError, match=r"holds no config\.json"):
-            EEGPT.from_pretrained(tmp_path)
+    expected = newer if n_renames else older
+    loaded = EEGPT.from_pretrained(tmp_path)
+    assert fingerprint(loaded) == fingerprint(expected)
+    assert loaded.get_config() == expected.get_config()
+
+
+def test_a_configuration_that_was_edited_by_hand_counts(older, newer, tmp_path):
+    newer.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"drop_prob": 0.25}))
+
+    assert EEGPT.from_pretrained(tmp_path).arguments["drop_prob"] == 0.25
 
 
 def test_a_save_keeps_what_else_is_in_the_folder(older, newer, tmp_path, monkeypatch):

@@ -120,7 +120,7 @@ def convert_checkpoint(
     assumed = {name: value for name, value in assumed.items() if name not in told | given}
     built = cls.from_config(complete_head(cls, assumed | told | given, told))
     asked = None if "n_outputs" in told else built.arguments["n_outputs"]
-    report = fill_model(built, state, str(source), asked, derived="compare")
+    report = fill_model(built, state, str(source), asked)
     save(built, folder)
     return replace(
         report,

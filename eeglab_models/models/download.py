@@ -1,9 +1,9 @@
 """Files of a model: found in a folder or downloaded from the Hub, and read without running anything."""
 
 import hashlib
-import json
 import math
 import re
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,14 +19,16 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from eeglab_models.configs import read_text
+from eeglab_models.configs import check_value, parse_json, read_json, read_text
+from eeglab_models.files import hash_file
 
 CONFIG_FILE = constants.CONFIG_NAME
 WEIGHTS_FILE = constants.SAFETENSORS_SINGLE_FILE
+INDEX_FILE = constants.SAFETENSORS_INDEX_FILE
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 CONVERT = "Convert pickled weights once, where you trust them: eeglab-models convert FILE FOLDER."
 
@@ -178,27 +180,53 @@ def hash_content(path: Path, header: bytes, algorithm: str) -> str:
 
 def read_config(path: Path) -> dict[str, Any]:
     """Read a constructor's arguments from a JSON file, or say what it holds instead."""
-    text = read_text(path)
-    try:
-        config = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid JSON ({error}). Download or save the model again.") from error
-    if not isinstance(config, dict):
-        raise ValueError(
-            f"{path} must hold an object of constructor arguments, got a {type(config).__name__}."
-        )
+    return check_finite(path, parse_json(read_text(path), path, with_nan=True))
+
+
+def check_finite(path: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Refuse arguments that are no numbers; inside lists they are common: an unknown position."""
     for argument, value in config.items():
-        # Inside lists NaN is common: the unknown position of a channel.
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{path} must give finite numbers, got {argument}={value}. Correct the file.")
     return config
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file, or say that it is none: its header is checked before a tensor is read."""
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path} is no complete safetensors file ({error}). Download or save it again."
-        ) from error
+def read_promise(weights: Path, config: Path) -> dict[str, Any]:
+    """Read a configuration, or that of the weights where saving broke off before it replaced the older."""
+    with safe_open(weights, "pt") as file:
+        metadata = file.metadata() or {}
+    if "config" in metadata and metadata.get("replaces") == hash_file(config):
+        return check_finite(weights, parse_json(metadata["config"], weights, with_nan=True))
+    return read_config(config)
+
+
+def is_listed(source: str, inside: str, hub: dict[str, Any]) -> bool:
+    """Whether there is an index of several files of weights."""
+    with suppress(FileNotFoundError, ConnectionError):
+        return fetch(source, inside + INDEX_FILE, hub).is_file()
+    return False
+
+
+def fetch_listed(source: str, inside: str, hub: dict[str, Any]) -> list[Path]:
+    """Find the files that share the weights of a large model, as their index lists them."""
+    index = fetch(source, inside + INDEX_FILE, hub)
+    listed = check_value(f"weight_map of {index}", read_json(index).get("weight_map"), dict[str, str])
+    if not listed:
+        raise ValueError(f"{index} lists no files of weights. Download or save the model again.")
+    return [fetch(source, inside + name, hub) for name in sorted(set(listed.values()))]
+
+
+def read_weights(*paths: Path) -> dict[str, Tensor]:
+    """Read safetensors files, or say which is none: a header is checked before a tensor is read."""
+    weights: dict[str, Tensor] = {}
+    for path in paths:
+        try:
+            part = load_file(path)
+        except SafetensorError as error:
+            raise ValueError(
+                f"{path} is no complete safetensors file ({error}). Download or save it again."
+            ) from error
+        if twice := sorted(part.keys() & weights):
+            raise ValueError(f"{path} holds {twice[0]}, which another file holds too. Keep one of them.")
+        weights |= part
+    return weights

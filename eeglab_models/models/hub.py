@@ -12,14 +12,14 @@ import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from eeglab_models.files import UNFINISHED, flush
+from eeglab_models.files import UNFINISHED, flush, hash_file
 from eeglab_models.models.arguments import check_fixed_arguments, name_assumed
 from eeglab_models.models.download import (
     CONFIG_FILE,
@@ -27,7 +27,9 @@ from eeglab_models.models.download import (
     WEIGHTS_FILE,
     check_names,
     fetch,
-    read_config,
+    fetch_listed,
+    is_listed,
+    read_promise,
     read_weights,
 )
 from eeglab_models.models.report import LoadReport, fingerprint, keys_of, shorten
@@ -66,6 +68,8 @@ class HubMixin(
         *,
         return_report: bool = False,
         allow_partial: bool = False,
+        strict: bool | None = None,
+        subfolder: str = "",
         filename: str = WEIGHTS_FILE,
         map_location: str | torch.device = "cpu",
         revision: str | None = None,
@@ -87,8 +91,14 @@ class HubMixin(
         allow_partial : bool
             Let tensors of the encoder that the file does not provide, or provides in another shape, start
             fresh, with a warning, as long as some fit; ignore tensors that the model does not know.
+        strict : bool or None
+            True refuses also a head that starts fresh and tensors that nothing uses; False says the same as
+            ``allow_partial=True``.
+        subfolder : str
+            Folder inside of a folder or repository that holds the model.
         filename : str
-            Name of the weights file in a folder or repository: safetensors only.
+            Name of the weights file in a folder or repository: safetensors only. Where it is missing, the
+            files that ``model.safetensors.index.json`` lists are read.
         map_location : str or torch.device
             Device that the model is put on.
         revision : str or None
@@ -119,9 +129,9 @@ class HubMixin(
         hub = {"revision": revision, "cache_dir": cache_dir, "token": token}
         hub |= {"force_download": force_download, "local_files_only": local_files_only}
         source = str(pretrained_model_name_or_path)
-        config_path, weights_path = locate(source, filename, hub)
-        config = {} if config_path is None else read_config(config_path)
-        weights = read_weights(weights_path)
+        config_path, weights_paths = locate(source, filename, hub, subfolder)
+        weights = read_weights(*weights_paths)
+        config = {} if config_path is None else read_promise(weights_paths[0], config_path)
         check_fixed_arguments(cls, source, config, arguments)
         assumed = name_assumed(cls, config | arguments)
 
@@ -135,11 +145,17 @@ class HubMixin(
                 config[other] = None
         check_size(cls, config | arguments, weights, source)
         if config_path is None:
-            model = build_without_config(cls, weights_path, config | arguments)
+            model = build_without_config(cls, weights_paths[0], config | arguments)
         else:
             model = cls.from_config(config | arguments)
-        derived = "compare" if config_path is None else "keep" if arguments else "load"
-        report = fill_model(model, weights, source, n_outputs, derived, allow_partial)
+        keep = config_path is not None and bool(arguments)
+        report = fill_model(model, weights, source, n_outputs, keep, allow_partial or strict is False)
+        if strict and (report.new or report.ignored):
+            raise ValueError(
+                f"strict=True needs every tensor of {source} in its place; new: "
+                f"{shorten(report.new) or 'none'}; ignored: {shorten(report.ignored) or 'none'}. Leave out "
+                "strict=True, or give the arguments that the weights were trained with."
+            )
         report = model.load_report = replace(report, assumed=assumed)
         model = model.to(map_location).eval()
         return (model, report) if return_report else model
@@ -164,12 +180,16 @@ class HubMixin(
         with tempfile.TemporaryDirectory(dir=folder, prefix=UNFINISHED) as beside:
             written = Path(beside) / folder.name
             url = super().save_pretrained(written, **options)
+            older = folder / CONFIG_FILE
+            if older.is_file():
+                # Between the two renames the weights hold their configuration, and which one it replaces.
+                promise = {"config": (written / CONFIG_FILE).read_text(encoding="utf-8")}
+                promise |= {"format": "pt", "replaces": hash_file(older)}
+                save_file(load_file(written / WEIGHTS_FILE), written / WEIGHTS_FILE, metadata=promise)
             for path in written.iterdir():
                 flush(path)
-            # Whoever loads between two renames finds no configuration, rather than that of other weights.
-            (folder / CONFIG_FILE).unlink(missing_ok=True)
             os.replace(written / WEIGHTS_FILE, folder / WEIGHTS_FILE)
-            os.replace(written / CONFIG_FILE, folder / CONFIG_FILE)
+            os.replace(written / CONFIG_FILE, older)
             if not (folder / CARD_FILE).exists():
                 os.replace(written / CARD_FILE, folder / CARD_FILE)
         return url
@@ -216,20 +236,32 @@ def check_size(
         )
 
 
-def locate(source: str, filename: str, hub: dict[str, Any]) -> tuple[Path | None, Path]:
-    """Find the configuration and the weights; a single file may come without a configuration."""
+def locate(
+    source: str, filename: str, hub: dict[str, Any], subfolder: str = ""
+) -> tuple[Path | None, list[Path]]:
+    """Find the configuration and the files of weights; a single file may come without a configuration."""
     path = Path(source)
     if not path.is_file() and path.suffix not in {".safetensors", *PICKLES}:
-        check_names(filename, hub["revision"], hub["token"])
-        config = fetch(source, CONFIG_FILE, hub)
-        # A branch may move in between: both files have to come from one commit.
-        commit = config.parent.name if config.parent.parent.name == "snapshots" else hub["revision"]
-        return config, fetch(source, filename, hub | {"revision": commit})
+        inside = f"{subfolder.rstrip('/')}/" if subfolder else ""
+        check_names(inside + filename, hub["revision"], hub["token"])
+        config = fetch(source, inside + CONFIG_FILE, hub)
+        # A branch may move in between: all files have to come from one commit.
+        parts = config.parts
+        commit = parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-2] else hub["revision"]
+        hub["revision"] = commit
+        try:
+            return config, [fetch(source, inside + filename, hub)]
+        except (FileNotFoundError, ConnectionError):
+            if filename != WEIGHTS_FILE or not is_listed(source, inside, hub):
+                raise
+        return config, fetch_listed(source, inside, hub)
+    if subfolder:
+        raise ValueError(f"subfolder={subfolder!r} is looked for in folders and repositories, got {source}.")
     if path.suffix == ".safetensors" and not path.is_file():
         raise FileNotFoundError(f"There is no file {path}. Check its name, or pass a folder.")
     weights = fetch(str(path.parent), path.name, hub)
     config = path.with_name(CONFIG_FILE)
-    return (config if config.is_file() else None), weights
+    return (config if config.is_file() else None), [weights]
 
 
 def fill_model(
@@ -237,7 +269,7 @@ def fill_model(
     weights: Mapping[str, Tensor],
     source: str,
     n_outputs: int | None = None,
-    derived: Literal["load", "keep", "compare"] = "load",
+    keep_derived: bool = False,
     allow_partial: bool = False,
 ) -> LoadReport:
     """Put weights into a model, or say in one error what keeps them from fitting.
@@ -255,9 +287,9 @@ def fill_model(
         Where they come from, for messages and the report.
     n_outputs : int or None
         Number of outputs the caller asks for: allows a fresh head.
-    derived : {"load", "keep", "compare"}
-        Tensors that follow from the constructor's arguments: take the file's, keep the model's, because
-        arguments were replaced, or take the file's if it holds what the arguments give.
+    keep_derived : bool
+        Leave tensors that follow from the constructor's arguments, because arguments were replaced.
+        Otherwise they are loaded, and have to be what the arguments give.
     allow_partial : bool
         Let what does not fit start fresh, as long as some of the encoder fits.
 
@@ -269,7 +301,8 @@ def fill_model(
     Raises
     ------
     ValueError
-        If weights of the encoder do not fit; with `allow_partial`, if none does.
+        If weights of the encoder do not fit; with `allow_partial`, if none does. If values are no finite
+        numbers of the model's kind, or contradict the arguments.
     """
     held, own = translate(model, weights, source), model.state_dict()
     derived_keys = keys_of(own, model.layout.derived_modules)
@@ -282,12 +315,17 @@ def fill_model(
     fresh = [module for module in model.layout.task_modules if keys_of(set(own) - usable, (module,))]
     if n_outputs not in (None, model.arguments["n_outputs"]):
         fresh.append("final_layer")
-    left = keys_of(held, fresh) | (derived_keys if derived == "keep" else set())
+    left = keys_of(held, fresh) | (derived_keys if keep_derived else set())
     loaded = fitting - left
+    wrong = {key: find_fault(held[key], own[key]) for key in loaded}
+    problems = {
+        "of no use": {f"{key} ({fault})" for key, fault in wrong.items() if fault},
+        "not what the arguments give": find_contradictions(held, own, loaded & derived_keys),
+    }
+    check_fit(source, problems)
 
     if not (allow_partial and encoder & loaded):
         missing = set(own) - set(held) - keys_of(own, fresh) - derived_keys
-        contradicted = find_contradictions(held, own, fitting & derived_keys) if derived == "compare" else ()
         shapes = {key: tuple(tensor.shape) for key, tensor in own.items()}
         check_fit(
             source,
@@ -298,7 +336,6 @@ def fill_model(
                     for key in shared - fitting - left
                 },
                 "unknown to the model": unknown - left - keys_of(unknown, unused_modules(model, own)),
-                "not what the arguments give": contradicted,
             },
         )
 
@@ -347,11 +384,24 @@ def find_contradictions(
     held: Mapping[str, Tensor], own: Mapping[str, Tensor], derived: Collection[str]
 ) -> set[str]:
     """Find tensors of the file that the constructor's arguments would make otherwise."""
-    return {
-        key
-        for key in derived
-        if not torch.allclose(held[key].double(), own[key].double(), rtol=1e-3, atol=1e-6)
-    }
+    contradicted = set()
+    for key in derived:
+        given, expected = held[key].double(), own[key].double()
+        # Filters differ in their last digits from library to library, and are as small as they are steep.
+        tolerance = 1e-3 * expected.abs() + 1e-6 * expected.abs().max() if own[key].is_floating_point() else 0
+        if not ((given - expected).abs() <= tolerance).all():
+            contradicted.add(key)
+    return contradicted
+
+
+def find_fault(given: Tensor, own: Tensor) -> str:
+    """Say why a tensor of the right shape cannot take a model's place, or ""."""
+    kinds = [(t.is_floating_point(), t.is_complex(), t.dtype == torch.bool) for t in (given, own)]
+    if kinds[0] != kinds[1]:
+        return f"expected {own.dtype}, got {given.dtype}".replace("torch.", "")
+    # What is finite as float64 need not be as float32.
+    n_wrong = int((~given.to(own.dtype).isfinite()).sum())
+    return f"{n_wrong} of {given.numel()} values are no finite numbers" if n_wrong else ""
 
 
 def check_fit(source: str, problems: Mapping[str, Collection[str]]) -> None:
