@@ -182,10 +182,25 @@ def test_a_folder_without_a_corpus_is_refused(tmp_path):
         Corpus(tmp_path)
 
 
-def test_a_manifest_that_cannot_be_read_is_refused(folder):
-    (folder / "corpus.json").write_text('{"shards": []}')
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda manifest: {"shards": []},
+        lambda manifest: manifest | {"shards": 3},
+        lambda manifest: manifest | {"shards": [{"file": 1}]},
+        lambda manifest: manifest | {"recordings": manifest["recordings"][1:]},
+        lambda manifest: manifest | {"skipped": []},
+        lambda manifest: manifest | {"settings": manifest["settings"] | {"dtype": "object"}},
+        lambda manifest: manifest | {"settings": manifest["settings"] | {"stamp": []}},
+        lambda manifest: manifest | {"settings": manifest["settings"] | {"stamp": {"sfreq": "fast"}}},
+        lambda manifest: [],
+    ],
+)
+def test_a_manifest_that_cannot_be_read_is_refused(folder, change):
+    path = folder / "corpus.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
 
-    with pytest.raises(ValueError, match="is no manifest of a corpus"):
+    with pytest.raises(ValueError, match=r"corpus\.json is no manifest of a corpus"):
         Corpus(folder)
 
 

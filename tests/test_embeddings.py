@@ -1,5 +1,6 @@
 """Features of frozen models."""
 
+import errno
 import json
 from dataclasses import replace
 
@@ -418,6 +419,55 @@ def test_an_interrupted_computation_leaves_no_file(windows, tmp_path):
         extract_features(model, prepare(windows, model), cache=tmp_path, batch_size=2)
 
     assert list(tmp_path.iterdir()) == []
+
+
+DAMAGE = {
+    "zeros": lambda file: file.write_bytes(file.read_bytes()[:128] + bytes(len(file.read_bytes()) - 128)),
+    "another array": lambda file: np.save(file, np.ones((5, 64), "float32")),
+    "fewer rows": lambda file: np.save(file, np.load(file)[:3]),
+    "cut": lambda file: file.write_bytes(file.read_bytes()[:-9]),
+    "empty": lambda file: file.write_bytes(b""),
+    "one bit": lambda file: file.write_bytes(file.read_bytes()[:-1] + bytes([file.read_bytes()[-1] ^ 1])),
+    "settings lost": lambda file: file.with_suffix(".json").unlink(),
+    "settings damaged": lambda file: file.with_suffix(".json").write_text('{"sha256": 3}'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_features_are_computed_anew_and_said_so(windows, counted, tmp_path, damage):
+    model, batches = counted
+    prepared = prepare(windows, model)
+    first = np.array(extract_features(model, prepared, cache=tmp_path, **FULL))
+    DAMAGE[damage](next(tmp_path.glob("*.npy")))
+
+    with pytest.warns(UserWarning, match=r"The features in .*npy are computed anew"):
+        again = extract_features(model, prepared, cache=tmp_path, **FULL)
+
+    np.testing.assert_array_equal(first, again)
+    assert len(batches) == 2
+    extract_features(model, prepared, cache=tmp_path, **FULL)
+    assert len(batches) == 2
+
+
+def test_features_that_the_disk_has_no_room_for_are_one_sentence(windows, tmp_path, monkeypatch):
+    def refuse(descriptor, start, n_bytes):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", refuse, raising=False)
+    model = BUILD["EEGDINO"]()
+
+    with pytest.raises(OSError, match=r"has no room for the 0\.0 MB of features\. Free some"):
+        extract_features(model, prepare(windows, model), cache=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_room_is_set_aside_where_the_system_has_no_call_for_it(windows, tmp_path, monkeypatch):
+    monkeypatch.delattr("os.posix_fallocate", raising=False)
+    model = BUILD["EEGDINO"]()
+
+    rows = extract_features(model, prepare(windows, model), cache=tmp_path)
+
+    np.testing.assert_array_equal(rows, extract_features(model, prepare(windows, model)))
 
 
 def test_settings_lie_beside_the_features(windows, tmp_path):

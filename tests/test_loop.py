@@ -175,12 +175,30 @@ def test_a_checkpoint_has_its_name_only_once_it_is_whole(tmp_path, monkeypatch):
     assert_same(latest_checkpoint(tmp_path).tensors, expected)
 
 
-def test_a_damaged_checkpoint_is_skipped_and_told(train, tmp_path):
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "half": lambda folder: (folder / "state.safetensors").write_bytes(b"half"),
+    "one bit": lambda folder: flip_a_bit(folder / "state.safetensors"),
+    "no facts": lambda folder: (folder / "checkpoint.json").unlink(),
+    "a list": lambda folder: (folder / "checkpoint.json").write_text("[]"),
+    "another step": lambda folder: (folder / "checkpoint.json").write_text(
+        (folder / "checkpoint.json").read_text().replace('"step": 6', '"step": 5')
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_is_skipped_and_told(train, tmp_path, damage):
     expected = train("whole", checkpoint_every=3)
     with pytest.raises(KeyboardInterrupt):
         train("stopped", on_step=stop_after(8), checkpoint_every=3)
     latest = max((tmp_path / "stopped" / "checkpoints").iterdir())
-    (latest / "state.safetensors").write_bytes(b"half")
+    DAMAGE[damage](latest)
     with pytest.warns(UserWarning, match="step-000000006 is damaged"):
         resumed = train("stopped", checkpoint_every=3)
 

@@ -70,6 +70,19 @@ def test_only_what_is_marked_as_done_counts(folder):
     assert list(state.problems.values()) == ["ValueError: bad subject"]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"[]", b"3", b"", b"\xff", b'{"parameters": 1}', b'{"parameters": {}, "seconds": [1]}', b"[" * 10**5],
+)
+def test_a_row_of_results_that_is_something_else_is_damaged(folder, content):
+    home = min((folder / "runs").iterdir())
+    (home / "result.json").write_bytes(content)
+
+    assert results.survey(folder)[1].n_damaged == 1
+    (home / "parameters.json").write_bytes(content)
+    assert len(results.read_results(folder)) == 23
+
+
 def test_of_several_versions_of_the_code_the_latest_counts(folder):
     write_run(folder, "EEGPT", 1, 0.99, name="newer", finished="2026-02-01")
 

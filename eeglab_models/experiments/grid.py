@@ -22,7 +22,15 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
 
-from eeglab_models.configs import about, check_arguments, check_name, check_value, nearest, read_yaml
+from eeglab_models.configs import (
+    about,
+    check_arguments,
+    check_name,
+    check_value,
+    nearest,
+    read_record,
+    read_yaml,
+)
 from eeglab_models.experiments.runs import PLACES, Run
 from eeglab_models.experiments.versions import PACKAGE, code_version
 from eeglab_models.finetuning.regimes import REGIMES
@@ -71,8 +79,8 @@ def notebook_parameters(notebook: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"There is no notebook {notebook}. Name it with 'notebook:', seen from the YAML file's folder."
         )
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    cells = read_record(notebook, {"cells": list[dict[str, Any]]})["cells"]
+    tagged = [cell for cell in cells if "parameters" in cell.get("metadata", {}).get("tags", [])]
     if len(tagged) != 1:
         raise ValueError(
             f"{notebook.name} needs exactly one cell tagged 'parameters', got {len(tagged)}. Without the tag "

@@ -1,7 +1,7 @@
 """What a sweep found: a table, a summary with intervals, paired tests, figures and files."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from eeglab_models.configs import read_record
 from eeglab_models.experiments.grid import BASELINES, PROBE
 from eeglab_models.experiments.runs import DONE, FAILED, ROW
 from eeglab_models.files import replacing
@@ -86,16 +87,16 @@ def survey(folder: str | Path) -> tuple[pd.DataFrame, State]:
     asked: set[str] = set()
     n_damaged = 0
     for home in homes:
-        parameters = read_json(home / "parameters.json")
+        parameters = read_whole(home / "parameters.json", {"parameters": dict[str, Any]})
         key = None if parameters is None else json.dumps(parameters["parameters"], sort_keys=True)
-        row = read_json(home / ROW) if (home / DONE).is_file() else None
+        row = read_row(home) if (home / DONE).is_file() else None
         if row is not None:
             rows.append(row)
         elif (home / DONE).is_file():
             n_damaged += 1
         elif key is not None:
             asked.add(key)
-            problem = read_json(home / FAILED)
+            problem = read_whole(home / FAILED, {"problem": str})
             if problem is not None:
                 failed[key] = problem["problem"]
     # Later ones replace earlier ones.
@@ -114,12 +115,19 @@ def survey(folder: str | Path) -> tuple[pd.DataFrame, State]:
     return table.assign(pipeline=name_pipelines(table, NAMING if "model" in table else list(own))), state
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Read a file, None if it is missing or not whole."""
+def read_whole(path: Path, kinds: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Read a file, None if it is missing, not whole, or holds something else."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        return read_record(path, kinds)
+    except (OSError, ValueError):
         return None
+
+
+def read_row(home: Path) -> dict[str, Any] | None:
+    """Read the row of results of a run, None if it is damaged."""
+    row = read_whole(home / ROW, {"parameters": dict[str, Any]})
+    nested = {} if row is None else {name: row[name] for name in ("seconds", "versions") if name in row}
+    return row if all(isinstance(value, dict) for value in nested.values()) else None
 
 
 def flatten(row: dict[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from typing import Any
 
 import psutil
 
+from eeglab_models.configs import read_record
 from eeglab_models.experiments.versions import PACKAGE, code_version
 from eeglab_models.files import locked, write_json
 
@@ -243,7 +244,7 @@ def no_space(folder: Path) -> bool:
 
 def complete(run: Run, home: Path, work: Path, seconds: float) -> None:
     """Move the results to the run's folder, then mark it as done."""
-    row = json.loads((work / ROW).read_text(encoding="utf-8"))
+    row = read_record(work / ROW, {})
     row |= {
         "id": run.id,
         "code_version": run.version,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eeglab_models.configs import read_record
 from eeglab_models.experiments.cluster import ALLOWED_LOSSES, default_workers, open_client
 from eeglab_models.experiments.grid import Grid
 from eeglab_models.experiments.runs import (
@@ -300,8 +301,10 @@ def estimate(grid: Grid, folder: str | Path, workers: int) -> float | None:
     folder = Path(folder)
     kinds: dict[Any, list[float]] = {}
     for marker in folder.glob(f"runs/*/{DONE}"):
-        row = json.loads((marker.parent / ROW).read_text(encoding="utf-8"))
-        kinds.setdefault(kind_of(row["parameters"]), []).append(row["seconds_in_all"])
+        # A row that is damaged is counted where results are read.
+        with contextlib.suppress(OSError, ValueError):
+            row = read_record(marker.parent / ROW, {"parameters": dict[str, Any], "seconds_in_all": float})
+            kinds.setdefault(kind_of(row["parameters"]), []).append(row["seconds_in_all"])
     if not kinds:
         return None
     overall = statistics.median([seconds for known in kinds.values() for seconds in known])

@@ -3,6 +3,9 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
+
+from eeglab_models.configs import read_record
 
 PACKAGE = Path(__file__).parents[1]
 # Rooms whose code decides no result: what a notebook computes is the same without them.
@@ -14,7 +17,7 @@ def code_version(notebook: Path) -> str:
 
     A commit that changes neither, or that only records what was tried before, leaves it as it is.
     """
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    cells = read_record(notebook, {"cells": list[dict[str, Any]]})["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     return hashlib.sha256(f"{source_version()}{json.dumps(code)}".encode()).hexdigest()[:12]
 

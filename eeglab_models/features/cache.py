@@ -1,7 +1,10 @@
 """Features on disk: one file per model, data and settings, so that nothing stale is ever read."""
 
+import errno
 import hashlib
 import json
+import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +13,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from eeglab_models.files import replacing, write_text
+from eeglab_models.configs import read_record
+from eeglab_models.files import hash_file, replacing, write_text
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.report import fingerprint, hash_tensors, keys_of
 
@@ -73,14 +77,53 @@ def keep_features(
     """Write features batch by batch, with their description as JSON, and open them once they are complete."""
     # Readers look for the features, so these take their place last.
     with replacing(path) as unfinished:
-        fill_rows(
-            batches,
-            lambda n_features, dtype: np.lib.format.open_memmap(
-                unfinished, mode="w+", dtype=dtype, shape=(n_rows, n_features)
-            ),
-        ).flush()
-        write_text(path.with_suffix(".json"), to_json(description))
+        fill_rows(batches, lambda n_features, dtype: map_new(unfinished, (n_rows, n_features), dtype)).flush()
+        whole = {**description, "sha256": hash_file(unfinished)}
+        write_text(path.with_suffix(".json"), to_json(whole))
     return np.load(path, mmap_mode="r")
+
+
+def find_features(path: Path) -> Float[np.ndarray, "n_windows n_features"] | None:
+    """Open features that are there and as they were written; None where they have to be computed."""
+    if not path.exists():
+        return None
+    try:
+        facts = path.with_suffix(".json")
+        if read_record(facts, {"sha256": str})["sha256"] != hash_file(path):
+            raise ValueError("its content is not what was written")
+        return np.load(path, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        warnings.warn(f"The features in {path} are computed anew: {error}.", stacklevel=3)
+        return None
+
+
+def map_new(path: Path, shape: tuple[int, int], dtype: np.dtype) -> np.memmap:
+    """Make a file of zeros and map it, once the disk has room for all of it: a map fails by a signal."""
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    n_bytes = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    try:
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            file.flush()
+            fill_disk(file.fileno(), file.tell() + n_bytes)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise OSError(
+            error.errno,
+            f"The disk of {path.parent} has no room for the {n_bytes / 1e6:.1f} MB of features. Free some, "
+            "pass another folder as cache, or none",
+        ) from error
+    return np.lib.format.open_memmap(path, mode="r+")
+
+
+def fill_disk(descriptor: int, n_bytes: int) -> None:
+    """Set aside all bytes of a file; where the system cannot, zeros are written."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, n_bytes)
+        return
+    while (missing := n_bytes - os.lseek(descriptor, 0, os.SEEK_END)) > 0:
+        os.write(descriptor, bytes(min(missing, CHUNK)))
 
 
 def to_json(description: Mapping[str, Any]) -> str:

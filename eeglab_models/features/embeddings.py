@@ -28,6 +28,7 @@ from eeglab_models.features.cache import (
     describe_model,
     feature_file,
     fill_rows,
+    find_features,
     keep_features,
 )
 from eeglab_models.models.base import EEGModel, cut_batches, evaluating
@@ -122,8 +123,9 @@ def extract_features(
             "channel_ids": None if channel_ids is None else [int(index) for index in channel_ids],
         }
         path = feature_file(cache, description)
-        if path.exists():
-            return np.load(path, mmap_mode="r")
+        found = find_features(path)
+        if found is not None:
+            return found
     with frozen(model, device), recorded(model, [layer]) as outputs:
         batches = (
             describe(model, x, outputs, [layer], pool, precision, channel_ids)[0]

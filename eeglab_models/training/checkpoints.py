@@ -3,6 +3,7 @@
 accelerate's `save_state` deletes the old checkpoint before it writes the new one, and pickles the optimiser.
 """
 
+import hashlib
 import json
 import shutil
 import warnings
@@ -16,7 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from eeglab_models.files import UNFINISHED, replacing
+from eeglab_models.configs import read_record
+from eeglab_models.files import UNFINISHED, hash_file, replacing
 
 __all__: list[str] = []
 
@@ -42,10 +44,17 @@ def save_checkpoint(
     with replacing(folder / f"step-{step:09d}") as unfinished:
         unfinished.mkdir()
         save_file(own, unfinished / TENSORS)
-        text = json.dumps({"step": step, **facts}, indent=1, default=str)
+        plain = json.loads(json.dumps({"step": step, **facts}, default=str))
+        text = json.dumps(plain | {"sha256": hash_all(unfinished, plain)}, indent=1)
         (unfinished / FACTS).write_text(text, encoding="utf-8")
     for old in [*find_checkpoints(folder)[:-n_kept], *folder.glob(f"{UNFINISHED}*")]:
         shutil.rmtree(old)
+
+
+def hash_all(folder: Path, facts: Mapping[str, Any]) -> str:
+    """Hash the tensors of a checkpoint and the plain values beside them."""
+    text = json.dumps(facts, sort_keys=True) + hash_file(folder / TENSORS)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def find_checkpoints(folder: Path) -> list[Path]:
@@ -57,9 +66,11 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
     """Read the latest checkpoint that is whole; a damaged one is skipped with a warning."""
     for path in reversed(find_checkpoints(folder)):
         try:
-            facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
+            facts = read_record(path / FACTS, {"step": int, "sha256": str})
+            if facts.pop("sha256") != hash_all(path, facts):
+                raise ValueError("its content is not what was written")
             return Checkpoint(path, facts.pop("step"), facts, load_file(path / TENSORS))
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             warnings.warn(
                 f"The checkpoint {path} is damaged ({error}): training goes on from the one before it, or "
                 "from the beginning if there is none.",

@@ -3,18 +3,59 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
+from annotated_types import Ge
 from jaxtyping import Float
 
+from eeglab_models.configs import (
+    Count,
+    NotNegative,
+    Positive,
+    about,
+    check_arguments,
+    check_value,
+    read_record,
+)
 from eeglab_models.files import UNFINISHED, flush, hash_file, write_json
+from eeglab_models.signals.windows import Stamp
 
 MANIFEST = "corpus.json"
 # Bytes of a batch of rows: offsets in Arrow's binary columns end at 2 GiB.
 BATCH_BYTES = 2**26
+
+
+@dataclass(frozen=True)
+class ShardFacts:
+    """What the manifest says of a file of windows."""
+
+    file: str
+    n_windows: Count
+    size: Count
+    sha256: str
+
+
+@dataclass(frozen=True)
+class RecordingFacts:
+    """What the manifest has to say of a recording; more is kept as it is."""
+
+    recording: str
+    n_windows: Annotated[int, Ge(0)]
+    n_rejected: Annotated[int, Ge(0)]
+    seconds: NotNegative
+
+
+KINDS = {
+    "settings": dict[str, Any],
+    "shards": list[ShardFacts],
+    "recordings": list[RecordingFacts],
+    "skipped": dict[str, str],
+}
+STAMP = {"sfreq": Positive, "n_times": Count}
 
 
 class ShardWriter:
@@ -82,10 +123,13 @@ def map_shard(
     path: Path, dtype: str, n_chans: int, n_times: int
 ) -> Iterator[Float[np.ndarray, "n_windows n_chans n_times"]]:
     """Open the windows of a shard, batch by batch, where they lie on disk, without reading them."""
-    with pa.memory_map(str(path)) as file:
+    with about(path), pa.memory_map(str(path)) as file:
         table = pa.ipc.open_stream(file).read_all()
-    for chunk in table["eeg"].chunks:
-        yield np.frombuffer(chunk.buffers()[2], dtype).reshape(len(chunk), n_chans, n_times)
+        blocks = [
+            np.frombuffer(chunk.buffers()[2], dtype).reshape(len(chunk), n_chans, n_times)
+            for chunk in table["eeg"].chunks
+        ]
+    yield from blocks
 
 
 def describe_damage(folder: Path, shard: Mapping[str, Any], content: bool) -> str | None:
@@ -106,11 +150,17 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        manifest["settings"]["stamp"], manifest["shards"], manifest["recordings"], manifest["skipped"]
-    except (ValueError, KeyError, TypeError) as error:
+        manifest = read_record(path, KINDS)
+        check_value("settings", manifest["settings"]["dtype"], Literal["float32", "float16"])
+        check_arguments(Stamp, manifest["settings"]["stamp"], "stamp", kinds=STAMP)
+        n_listed, n_held = (
+            sum(item["n_windows"] for item in manifest[name]) for name in ("recordings", "shards")
+        )
+        if n_listed != n_held:
+            raise ValueError(f"its recordings have {n_listed} windows, its files {n_held}")
+    except (ValueError, KeyError) as error:
         raise ValueError(
-            f"{path} is no manifest of a corpus ({error!r}). Restore it, or delete it and build the corpus "
+            f"{path} is no manifest of a corpus ({error}). Restore it, or delete it and build the corpus "
             "again."
         ) from error
     return manifest
