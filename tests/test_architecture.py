@@ -24,6 +24,7 @@ LAYERS = [
     {"models.hub"},
     {"models.base"},
     {"models.codebrain", "models.eegdino", "models.eegpt", "models.fblightconvnet"},
+    {"models.opening"},
     {"models.conversion"},
     {"models"},
     {"signals"},

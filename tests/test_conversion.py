@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from eeglab_models import EEGDINO, EEGPT, CodeBrain, FBLightConvNet
 from eeglab_models.__main__ import app
-from eeglab_models.models.conversion import PAPER_BANDS, PAPER_FILTERS, convert_checkpoint, find_state_dict
+from eeglab_models.models.conversion import PAPER_BANDS, PAPER_FILTERS, convert_checkpoint
+from eeglab_models.models.opening import find_state_dict
 from eeglab_models.models.report import fingerprint
 
 
@@ -382,14 +383,58 @@ def test_a_named_model_is_taken_at_its_word(tmp_path):
         convert_checkpoint(path, tmp_path / "out", model="eegdino")
 
 
-@pytest.mark.parametrize("wrapper", ["state_dict", "model", "model_state_dict", "module"])
-def test_tensors_are_found_where_training_code_keeps_them(wrapper, tmp_path):
-    state = {"weight": torch.zeros(2)}
+WRAPPERS = {
+    "module": lambda state: before(state, "module."),
+    "compiled": lambda state: before(state, "_orig_mod."),
+    "a compiled part": lambda state: {re.sub(r"^(\w+)\.", r"\1._orig_mod.", k): v for k, v in state.items()},
+    "compiled in parallel": lambda state: before(state, "module._orig_mod."),
+    "lightning": lambda state: {"epoch": 3, "state_dict": before(state, "model."), "optimizer_states": [{}]},
+    "net": lambda state: {"net": state},
+    "backbone": lambda state: {"model": before(state, "backbone.") | {"other.weight": torch.ones(2)}},
+    "unheard of": lambda state: {"a": {"b": before(state, "my.own.wrapper.")}},
+    "average": lambda state: before(state, "module.") | {"n_averaged": torch.tensor(7)},
+    "optimiser": lambda state: {"weights": state, "optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}},
+}
 
-    assert find_state_dict({"epoch": 1, wrapper: state}, tmp_path) == state
+
+def before(state, prefix):
+    """Put words before every name."""
+    return {prefix + name: tensor for name, tensor in state.items()}
 
 
-@pytest.mark.parametrize("checkpoint", [{}, {"epoch": 1}, {"net": {"a": torch.zeros(1)}}, [1], 3])
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("name", ["codebrain", "eegpt", "eegdino-tuned", "lightconvnet"])
+def test_wrapped_models_are_found_whatever_the_wrapper(name, wrapper, tmp_path):
+    layout, model, path = make(name, tmp_path)
+    state = torch.load(path)
+    state = state.get("state_dict", state.get("model", state))
+    torch.save(WRAPPERS[wrapper](state), path)
+
+    report = convert_checkpoint(path, tmp_path / "out", config=layout.config)
+
+    assert report.fingerprint == fingerprint(model)
+    assert report.new == ()
+
+
+@pytest.mark.parametrize("names", [("student", "teacher"), ("model", "model_ema"), ("net.a", "ema.module")])
+@pytest.mark.parametrize("name", ["codebrain", "eegpt", "eegdino-tuned", "lightconvnet"])
+def test_of_several_copies_one_has_to_be_named(name, names, tmp_path):
+    layout, model, path = make(name, tmp_path)
+    state = torch.load(path)
+    state = state.get("state_dict", state.get("model", state))
+    doubled = {key: 2 * tensor for key, tensor in state.items()}
+    for number, wrap in enumerate((lambda own, word: {word: own}, lambda own, word: before(own, f"{word}."))):
+        torch.save(wrap(doubled, names[0]) | wrap(state, names[1]), path)
+        folder = tmp_path / str(number)
+
+        with pytest.raises(ValueError, match=f"several copies of .*'{min(names)}' and '{max(names)}'"):
+            convert_checkpoint(path, folder, config=layout.config)
+        report = convert_checkpoint(path, folder, config=layout.config, encoder=names[1])
+
+        assert report.fingerprint == fingerprint(model)
+
+
+@pytest.mark.parametrize("checkpoint", [{}, {"epoch": 1}, {0: {"a": torch.zeros(1)}}, [1], 3])
 def test_a_checkpoint_without_tensors_by_name_is_refused(checkpoint, tmp_path):
     with pytest.raises(ValueError, match="holds no tensors by name"):
         find_state_dict(checkpoint, tmp_path)

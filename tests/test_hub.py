@@ -524,6 +524,14 @@ def test_tensors_that_contradict_the_configuration_are_refused(change, tmp_path)
 # Forms in which others share weights
 
 
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "model.net."])
+def test_names_with_a_wrapper_before_them_load(model, folder, wrapper):
+    weights = load_file(folder / "model.safetensors")
+    save_file({wrapper + key: tensor for key, tensor in weights.items()}, folder / "model.safetensors")
+
+    assert fingerprint(type(model).from_pretrained(folder, strict=True)) == fingerprint(model)
+
+
 def split(folder):
     """Part the weights of a folder into two files and an index, as transformers does with large ones."""
     weights = load_file(folder / "model.safetensors")

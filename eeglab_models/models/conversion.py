@@ -1,46 +1,41 @@
 """Checkpoints as their authors saved them, converted once to ``config.json`` and ``model.safetensors``.
 
-Pickles are opened here and nowhere else, and only if they hold nothing but tensors and plain values. What
-the shapes of the tensors tell about a model is read from them; the rest is taken from what is published,
-and the report names it.
+What the shapes of the tensors tell about a model is read from them; the rest is taken from what is
+published, and the report names it.
 
 The names of CodeBrain's, EEGPT's and LightConvNet's tensors are those of the authors' files or code. Those
 of EEG-DINO's student are known from a third party's converter only: what does not fit is named.
 """
 
-import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from eeglab_models.models.arguments import default_of, describe_argument, parameters_of
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.channels import EEGPT_TRAINED_CHANNELS
 from eeglab_models.models.codebrain import CodeBrain
-from eeglab_models.models.download import PICKLES, read_weights
 from eeglab_models.models.eegdino import EEGDINO, EEGDINO_CONFIGS
 from eeglab_models.models.eegpt import EEGPT, PatchNormEmbed
 from eeglab_models.models.fblightconvnet import FBLightConvNet
 from eeglab_models.models.global_convolution import N_FILTERS
 from eeglab_models.models.hub import fill_model
+from eeglab_models.models.opening import State, choose_copy, find_copies, open_checkpoint, unwrap
 from eeglab_models.models.report import LoadReport, fingerprint, shorten
 
 __all__ = ["convert_checkpoint"]
 
-State = Mapping[str, Tensor]
 Arguments = dict[str, Any]
 
-# Where training code keeps the tensors inside a checkpoint.
-WRAPPERS = ("state_dict", "model", "model_state_dict", "module")
 # A tensor that a checkpoint of the model holds, by its name here, and of no other model.
 LANDMARKS: dict[type[EEGModel], tuple[str, ...]] = {
     CodeBrain: ("residual_layer.residual_blocks.0.sgconv.skip_weight",),
-    EEGDINO: ("patch_embedding.channel_embedding.weight", "module.teacher.global_tokens"),
+    EEGDINO: (
+        "patch_embedding.channel_embedding.weight",
+        "module.teacher.patch_embedding.channel_embedding.weight",
+    ),
     EEGPT: ("target_encoder.summary_token", "encoder.summary_token"),
     FBLightConvNet: ("spatial_conv.0.weight",),
 }
@@ -81,7 +76,8 @@ def convert_checkpoint(
         Name of the model's class; None means the one that the names of the tensors fit.
     encoder : str or None
         Which encoder of the checkpoint: for EEGPT ``"target_encoder"``, the default, or ``"encoder"``; for
-        EEGDINO ``"student"``, the default, or ``"teacher"``.
+        EEGDINO ``"student"``, the default, or ``"teacher"``. Where a checkpoint holds several copies of a
+        model, such as one and its moving average, the one to convert, by what stands before its names.
     config : dict or None
         Constructor arguments, as in ``config.json``, that replace what is read or assumed.
     n_outputs : int or None
@@ -110,7 +106,9 @@ def convert_checkpoint(
         raise FileExistsError(f"{folder} exists and is not empty. Choose a new folder.")
     state = open_checkpoint(source)
     cls = recognise(state, source) if model is None else find_class(model)
-    state, others = choose_encoder(state, cls, encoder)
+    state, others, encoder = choose_model(state, cls, encoder, source)
+    state, other_encoders = choose_encoder(state, cls, encoder)
+    others |= other_encoders
     given = dict(config or {}) | ({} if n_outputs is None else {"n_outputs": n_outputs})
 
     told, published = READERS[cls](cls._translate(state), given)
@@ -129,60 +127,6 @@ def convert_checkpoint(
     )
 
 
-def open_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a file without running anything that it holds."""
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no checkpoint {path}. Check its name.")
-    if path.suffix == ".safetensors":
-        return read_weights(path)
-    if path.suffix not in PICKLES:
-        raise ValueError(
-            f"Checkpoints are {', '.join(sorted(PICKLES))} or .safetensors files, got {path.name}."
-        )
-    try:
-        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-    # A damaged or hostile pickle can fail in any way.
-    except Exception as error:
-        if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
-            raise ValueError(
-                f"{path} holds {found[1]}, and only tensors and plain values are read; nothing in it ran. "
-                "Where you trust it, save its state_dict alone with torch.save, and convert that."
-            ) from error
-        raise ValueError(
-            f"{path} cannot be read ({type(error).__name__}): it is damaged or no checkpoint, and nothing in "
-            "it was run. Download or save it again."
-        ) from error
-    return find_state_dict(checkpoint, path)
-
-
-def find_state_dict(checkpoint: Any, path: Path) -> dict[str, Tensor]:
-    """Find the tensors by name: the checkpoint itself, or an entry of it."""
-    entries = [checkpoint]
-    if isinstance(checkpoint, Mapping):
-        entries += [checkpoint[name] for name in WRAPPERS if name in checkpoint]
-    for entry in entries:
-        if isinstance(entry, Mapping) and entry and all(map(is_named_tensor, entry.items())):
-            return dict(entry)
-    held = (
-        shorten(sorted(map(str, checkpoint)))
-        if isinstance(checkpoint, Mapping)
-        else type(checkpoint).__name__
-    )
-    raise ValueError(
-        f"{path} holds no tensors by name, neither itself nor as {', '.join(WRAPPERS)}; it holds {held}. "
-        "Save the model's state_dict alone, and convert that."
-    )
-
-
-def is_named_tensor(item: tuple[Any, Any]) -> bool:
-    """Whether an entry is a name and a tensor whose values are all there; a view can claim any shape."""
-    name, tensor = item
-    if not isinstance(name, str) or not isinstance(tensor, Tensor):
-        return False
-    stored = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
-    return stored and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
-
-
 def find_class(name: str) -> type[EEGModel]:
     """Look up a model's class."""
     classes = {cls.__name__.lower(): cls for cls in LANDMARKS}
@@ -193,8 +137,8 @@ def find_class(name: str) -> type[EEGModel]:
 
 
 def recognise(state: State, source: Path) -> type[EEGModel]:
-    """Choose the model whose tensors a checkpoint holds."""
-    fitting = [cls for cls, landmarks in LANDMARKS.items() if set(landmarks) & set(cls._translate(state))]
+    """Choose the model whose tensors a checkpoint holds, whatever stands before their names."""
+    fitting = [cls for cls, landmarks in LANDMARKS.items() if find_copies(state, landmarks, cls._translate)]
     if len(fitting) != 1:
         looked_for = "; ".join(f"{cls.__name__}: {' or '.join(names)}" for cls, names in LANDMARKS.items())
         found = " and ".join(cls.__name__ for cls in fitting) or "none"
@@ -203,6 +147,22 @@ def recognise(state: State, source: Path) -> type[EEGModel]:
             f"{shorten(sorted(state))}. Name the model if you know it."
         )
     return fitting[0]
+
+
+def choose_model(
+    state: State, cls: type[EEGModel], encoder: str | None, source: Path
+) -> tuple[State, set[str], str | None]:
+    """Keep one copy of the model, without its wrappers; what is left out, and the encoder to choose in it."""
+    copies = find_copies(state, LANDMARKS[cls], cls._translate)
+    if len(copies) < 2:
+        return *unwrap(state, next(iter(copies.values()), "")), encoder
+    chosen = choose_copy(copies, encoder)
+    if chosen is None:
+        raise ValueError(
+            f"{source} holds several copies of {cls.__name__}: {' and '.join(map(repr, copies))}, got "
+            f"encoder={encoder!r}. Name one of them by encoder=."
+        )
+    return *unwrap(state, chosen), None
 
 
 def choose_encoder(state: State, cls: type[EEGModel], encoder: str | None) -> tuple[State, set[str]]:

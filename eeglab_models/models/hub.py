@@ -363,7 +363,11 @@ def fill_model(
 
 def translate(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     """Give tensors the names that the model has for them, and refuse two of one name."""
-    held = model._translate(weights)
+    own, parts = model.state_dict().keys(), os.path.commonprefix([key.split(".") for key in weights])
+    # DataParallel, Lightning and torch.compile put words before every name.
+    prefixes = ["".join(f"{part}." for part in parts[:depth]) for depth in range(len(parts) + 1)]
+    forms = [model._translate({k.removeprefix(prefix): t for k, t in weights.items()}) for prefix in prefixes]
+    held = max(forms, key=lambda form: len(own & form.keys()))
     if len(held) < len(weights):
         raise ValueError(
             f"{source} holds several tensors for the same tensor of {type(model).__name__}: "
