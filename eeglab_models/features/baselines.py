@@ -1,6 +1,7 @@
 """The simple methods that anything deep has to beat, from parts of scikit-learn, pyriemann and mne."""
 
 import functools
+from collections.abc import Sequence
 
 import mne
 import numpy as np
@@ -11,7 +12,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-__all__ = ["baselines"]
+from eeglab_models.signals.electrodes import electrode_name
+
+__all__ = ["baselines", "eye_control"]
 
 # Hz: where imagined movement shows, and its two rhythms.
 MOTOR_BAND, RHYTHMS = (8, 32), ((8, 13), (13, 30))
@@ -75,6 +78,51 @@ def baselines(sfreq: float) -> dict[str, Pipeline]:
         ),
         "band power + LR": make_pipeline(powers, StandardScaler(), LogisticRegression(max_iter=1000)),
     }
+
+
+def eye_control(ch_names: Sequence[str], sfreq: float) -> Pipeline:
+    """Build a classifier that sees nothing but the eyes: F8 minus F7, averaged over quarters of a second.
+
+    Where it is above chance, a classifier of all channels may have decoded the gaze, which often follows a
+    cue. It does not see what the eyes leave in faster rhythms, and F7 and F8 see some brain.
+
+    Parameters
+    ----------
+    ch_names : sequence of str
+        Channels of the windows that it will read, shape (n_windows, n_chans, n_times).
+    sfreq : float
+        Their sampling frequency in Hz.
+
+    Returns
+    -------
+    pipeline : sklearn Pipeline
+        Ready for cross-validation.
+
+    Raises
+    ------
+    ValueError
+        If the windows lack F7 or F8.
+    """
+    names = [electrode_name(name) for name in ch_names]
+    if not {"F7", "F8"} <= set(names):
+        raise ValueError(
+            f"The eyes are read from F7 and F8, got {', '.join(ch_names)}. Load windows with both."
+        )
+    numbers = {"left": names.index("F7"), "right": names.index("F8"), "n_bin": round(0.25 * sfreq)}
+    return make_pipeline(
+        FunctionTransformer(horizontal_gaze, kw_args=numbers),
+        StandardScaler(),
+        LogisticRegression(C=0.1, max_iter=1000),
+    )
+
+
+def horizontal_gaze(
+    X: Float[np.ndarray, "n_windows n_chans n_times"], left: int, right: int, n_bin: int
+) -> Float[np.ndarray, "n_windows n_bins"]:
+    """Average the difference of two channels in bins."""
+    n_bins = X.shape[-1] // n_bin
+    difference = (X[:, right] - X[:, left])[:, : n_bins * n_bin]  # (n_windows, n_bins * n_bin)
+    return difference.reshape(len(X), n_bins, n_bin).mean(axis=-1)
 
 
 def band_pass(

@@ -67,8 +67,8 @@ def load_windows(
 
         - a file that mne reads (EDF, BDF, GDF, BrainVision, EEGLAB, FIF, CNT), continuous or epochs; a
           folder of such files; the root of a BIDS data set;
-        - a moabb data set or its name (``"BNCI2014_001"``, ``"PhysionetMI"``, or the simulated
-          ``"SimulatedMotorImagery"``);
+        - a moabb data set or its name (``"BNCI2014_001"``, ``"PhysionetMI"``; with the repository come
+          ``"RealMotorImagery"``, ``"RealEyes"``, ``"RealArithmetic"`` and ``"SimulatedMotorImagery"``);
         - what moabb returns: ``(X, labels, metadata)`` of a paradigm, X being mne Epochs or an array, or the
           raw recordings of a data set, ``{subject: {session: {run: raw}}}``;
         - mne Raw, Epochs, Evoked or a list of Evoked;

@@ -255,12 +255,14 @@ def read_table(table: str | Path | pd.DataFrame, recordings: Sequence[Recording]
 
 
 def find_dataset(name: str) -> "BaseDataset":
-    """Build moabb's data set of this name, or the simulated one; nothing is downloaded yet."""
+    """Build moabb's data set of this name, or one of ours; nothing is downloaded yet."""
     from moabb.datasets.utils import dataset_list
 
+    from eeglab_models.signals.shipped import RealArithmetic, RealEyes, RealMotorImagery
     from eeglab_models.signals.simulation import SimulatedMotorImagery
 
-    known = {dataset.__name__: dataset for dataset in [*dataset_list, SimulatedMotorImagery]}
+    own = (SimulatedMotorImagery, RealMotorImagery, RealEyes, RealArithmetic)
+    known = {dataset.__name__: dataset for dataset in [*dataset_list, *own]}
     if name not in known:
         raise ValueError(f"There is no data set named {name!r}. Did you mean {nearest(name, known)!r}?")
     return known[name]()
