@@ -78,7 +78,9 @@ def rename(name: str) -> str:
 
 def mark(label: str, duration: float) -> list[edfio.EdfAnnotation]:
     """Place events through a state that lasts, one after the other."""
-    return [edfio.EdfAnnotation(onset, STATE, label) for onset in np.arange(0, duration - STATE + 1e-6, STATE)]
+    return [
+        edfio.EdfAnnotation(onset, STATE, label) for onset in np.arange(0, duration - STATE + 1e-6, STATE)
+    ]
 
 
 def main() -> None:

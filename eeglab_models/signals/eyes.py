@@ -5,12 +5,15 @@ from dataclasses import replace
 
 import mne
 import numpy as np
+from jaxtyping import Float
 from mne.preprocessing import EOGRegression
 
 from eeglab_models.signals.electrodes import electrode_name
-from eeglab_models.signals.windows import Windows
+from eeglab_models.signals.windows import Windows, take_channels
 
 __all__ = ["regress_eyes"]
+
+Signal = Float[np.ndarray, "n_windows _ _"]
 
 
 def regress_eyes(windows: Windows, frontal: Sequence[str] = ("Fp1", "Fp2", "F7", "F8")) -> Windows:
@@ -55,13 +58,15 @@ def regress_eyes(windows: Windows, frontal: Sequence[str] = ("Fp1", "Fp2", "F7",
     # Channels are compared as they were recorded, whatever their reference.
     epochs, _ = mne.set_eeg_reference(epochs, [], copy=False, verbose="error")
     regression = EOGRegression(picks=others, picks_artifact=eyes, proj=False).fit(epochs)
-    kept = windows.pick(others)
+    kept = take_channels(windows, others)
     rows = [windows.ch_names.index(name) for name in eyes]
+    n_around = windows.n_around
 
-    def clean(own: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    def clean(own: Signal, whole: Signal) -> Signal:
         artifact = whole[:, rows] - whole[:, rows].mean(axis=-1, keepdims=True)
         return own - np.einsum("oe,wet->wot", regression.coef_, artifact).astype(np.float32)
 
-    wide = None if windows.wide is None else clean(kept.wide, windows.wide)
+    wide = clean(kept.wide, windows.wide) if n_around else None
+    data = wide[..., n_around:-n_around] if n_around else clean(kept.data, windows.data)
     report = windows.report.add("eyes", f"Regressed on {', '.join(eyes)}, which are left out.")
-    return replace(kept, data=clean(kept.data, windows.data), wide=wide, report=report)
+    return replace(kept, data=data, wide=wide, report=report)

@@ -324,6 +324,11 @@ def reorder(windows: Windows, ch_names: Sequence[str]) -> Windows:
     """Bring the same channels into another order."""
     if list(windows.ch_names) == list(ch_names) or sorted(windows.ch_names) != sorted(ch_names):
         return windows
+    return take_channels(windows, ch_names)
+
+
+def take_channels(windows: Windows, ch_names: Sequence[str]) -> Windows:
+    """Take some channels, in this order."""
     order, n_around = [windows.ch_names.index(name) for name in ch_names], windows.n_around
     wide = windows.wide[:, order] if n_around else None
     return replace(
