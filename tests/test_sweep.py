@@ -370,7 +370,7 @@ def test_a_slurm_job_is_described_without_starting_any(tmp_path):
 
     for line in ("#SBATCH -p gpu", "#SBATCH -t 10:00:00", "#SBATCH --gres=gpu:1", "export OMP_NUM_THREADS=4"):
         assert line in script.splitlines()
-    assert script.rstrip().endswith("--nthreads 1")
+    assert "--nthreads 1 --no-dashboard" in script
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from eeglab_models.experiments.runs import THREAD_VARIABLES
 
 if TYPE_CHECKING:
     from dask_jobqueue import SLURMCluster
-    from distributed import Client
+    from distributed import Client, Security
 
 __all__: list[str] = []
 
@@ -21,6 +21,8 @@ __all__: list[str] = []
 ALLOWED_LOSSES = 2
 # Memory of a kernel with a small model: more workers than fit would end each other.
 BYTES_PER_RUN = 1.5e9
+# dask opens a port for web pages in any case: a free one, for this machine alone, with nothing behind it.
+NO_DASHBOARD = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
 
 
 def default_workers(n_runs: int) -> int:
@@ -33,16 +35,23 @@ def default_workers(n_runs: int) -> int:
 
 @contextlib.contextmanager
 def open_client(
-    n_workers: int, threads: int, scheduler: str | None, slurm: Mapping[str, Any] | None
+    n_workers: int, threads: int, scheduler: str | None, slurm: Mapping[str, Any] | None, folder: Path
 ) -> Iterator["Client"]:
-    """Connect to workers as long as the block lasts: one's own, those of a scheduler, or jobs of SLURM."""
+    """Connect to workers as long as the block lasts: one's own, those of a scheduler, or jobs of SLURM.
+
+    Those that are started here talk in TLS, with a certificate that ends with them: whoever reaches a port
+    without it is refused. Jobs of SLURM read it in `folder`, from files that only their owner may read.
+    """
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client, LocalCluster, Security
 
     settings = {
         "distributed.scheduler.allowed-failures": ALLOWED_LOSSES,
         # Memory is watched where it is used, in the kernels.
         "distributed.worker.memory.terminate": False,
+        # Web pages have no certificates: whoever reaches them could read along.
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
     }
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(settings))
@@ -57,9 +66,11 @@ def open_client(
                     "--scheduler out for workers on this machine."
                 ) from error
             return
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+        # Jobs find certificates where they find results.
+        place = {"dir": folder, "prefix": ".certificates-"} if slurm is not None else {}
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True, **place))
         if slurm is not None:
-            cluster = stack.enter_context(slurm_cluster(slurm, threads))
+            cluster = stack.enter_context(slurm_cluster(slurm, threads, Path(scratch)))
             cluster.scale(jobs=n_workers)
         else:
             cluster = LocalCluster(
@@ -67,8 +78,11 @@ def open_client(
                 threads_per_worker=1,
                 processes=True,
                 memory_limit=0,
-                # Any free port, for this machine alone.
-                dashboard_address="127.0.0.1:0",
+                host="127.0.0.1",
+                # Others of this machine reach the same ports, and have no certificate.
+                security=Security.temporary(),
+                dashboard_address=None,
+                scheduler_kwargs=NO_DASHBOARD,
                 local_directory=scratch,
                 env=dict.fromkeys(THREAD_VARIABLES, str(threads)),
                 silence_logs=logging.CRITICAL,
@@ -98,23 +112,42 @@ def read_slurm(path: str | Path) -> dict[str, Any]:
     return arguments
 
 
-def slurm_cluster(arguments: Mapping[str, Any], threads: int) -> "SLURMCluster":
+def write_certificate(folder: Path) -> "Security":
+    """Make a certificate and write it to files that only their owner may read: for workers elsewhere."""
+    from distributed import Security
+
+    made = Security.temporary()
+    files = {"cert": folder / "certificate.pem", "key": folder / "key.pem"}
+    for kind, path in files.items():
+        path.touch(0o600)
+        path.write_text(getattr(made, f"tls_client_{kind}"), encoding="ascii")
+    roles = ("client", "scheduler", "worker")
+    places = {f"tls_{role}_{kind}": str(path) for role in roles for kind, path in files.items()}
+    return Security(require_encryption=True, tls_ca_file=str(files["cert"]), **places)
+
+
+def slurm_cluster(arguments: Mapping[str, Any], threads: int, folder: Path) -> "SLURMCluster":
     """Describe a cluster whose jobs run one notebook each; jobs start when it is scaled."""
     from dask_jobqueue import SLURMCluster
+    from distributed.utils import get_ip
 
     exports = [f"export {name}={arguments.get('cores', threads)}" for name in THREAD_VARIABLES]
     defaults = {
         "processes": 1,
-        "worker_extra_args": ["--nthreads", "1"],
+        "worker_extra_args": ["--nthreads", "1", "--no-dashboard"],
         "log_directory": "outputs/slurm_logs",
-        # Any free port: the usual one may be another user's on a login node.
-        "scheduler_options": {"dashboard_address": ":0"},
+        "security": write_certificate(folder),
     }
+    options = NO_DASHBOARD | arguments.get("scheduler_options", {})
+    if "interface" not in arguments and not {"host", "interface"} & set(options):
+        # The way out of this computer: without an address dask would listen on all of its networks.
+        options["host"] = get_ip()
     prologue = [*exports, *arguments.get("job_script_prologue", [])]
-    return SLURMCluster(**{**defaults, **arguments, "job_script_prologue": prologue})
+    own = {"scheduler_options": options, "job_script_prologue": prologue}
+    return SLURMCluster(**{**defaults, **arguments, **own})
 
 
 def job_script(arguments: Mapping[str, Any], threads: int) -> str:
     """Write the script of one SLURM job, without starting any; `threads` count where no cores are named."""
-    with slurm_cluster(arguments, threads) as cluster:
+    with tempfile.TemporaryDirectory() as folder, slurm_cluster(arguments, threads, Path(folder)) as cluster:
         return cluster.job_script()

@@ -6,6 +6,7 @@ which dask gives to another worker.
 
 import contextlib
 import json
+import math
 import statistics
 import time
 from collections import Counter, deque
@@ -36,6 +37,8 @@ __all__ = ["sweep"]
 
 # Seconds between looks at what has finished, and at a run that another sweep is at.
 LOOK, LOOK_ELSEWHERE = 0.1, 2.0
+# Seconds without any worker after which a sweep ends: one that died is replaced within a few.
+WITHOUT_WORKERS = 60.0
 
 
 class DiskFullError(OSError):
@@ -124,7 +127,7 @@ def sweep(
     DiskFullError
         If the disk is full; what was done before is kept.
     ConnectionError
-        If there is no scheduler, or it does not answer any more.
+        If there is no scheduler, if it does not answer any more, or if all workers are gone for a minute.
     """
     from dask.system import CPU_COUNT
 
@@ -139,8 +142,10 @@ def sweep(
         n_workers = workers or default_workers(len(todo))
         threads = threads or max(1, CPU_COUNT // n_workers)
         limits = Limits(time_limit, memory_limit, threads, warm)
-        with open_client(n_workers, threads, scheduler, slurm) as client:
-            Dispatcher(client, folder, limits, max_failures, progress, report).run(todo)
+        with open_client(n_workers, threads, scheduler, slurm, folder) as client:
+            # Jobs of SLURM may wait in a queue for days before the first one comes.
+            patience = math.inf if slurm else WITHOUT_WORKERS
+            Dispatcher(client, folder, limits, max_failures, progress, report, patience).run(todo)
     return progress
 
 
@@ -180,6 +185,7 @@ class Dispatcher:
         max_failures: int | None,
         progress: Progress,
         report: Callable[[Progress], None],
+        patience: float = WITHOUT_WORKERS,
     ) -> None:
         self.client = client
         self.folder = folder
@@ -191,6 +197,8 @@ class Dispatcher:
         self.attempts: Counter[str] = Counter()
         self.submitted = 0
         self.full = ""
+        self.patience = patience
+        self.last_worker = time.monotonic()
 
     def run(self, todo: Sequence[Run]) -> None:
         """Run all, until the end or until something stops the sweep."""
@@ -230,7 +238,17 @@ class Dispatcher:
                 "The dask scheduler does not answer any more. Start it, and run the same sweep again: what "
                 "is done stays done."
             )
-        self.progress.n_workers = max(1, sum(self.client.nthreads().values()))
+        n_threads = sum(self.client.nthreads().values())
+        self.progress.n_workers = max(1, n_threads)
+        if n_threads:
+            self.last_worker, self.patience = time.monotonic(), WITHOUT_WORKERS
+        elif time.monotonic() - self.last_worker > self.patience:
+            progress = self.progress
+            n_done = progress.resumed + progress.done + progress.elsewhere
+            raise ConnectionError(
+                f"No worker is left for {WITHOUT_WORKERS:g} s; {n_done} of {progress.n_runs} runs are done. "
+                "Start workers, and run the same sweep again: what is done stays done."
+            )
 
     def submit(self, run: Run) -> None:
         """Hand out one run."""

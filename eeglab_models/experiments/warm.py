@@ -109,7 +109,9 @@ class WarmProcess:
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "eeglab_models.experiments.warm"]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        # In a session of its own: Ctrl-C is for who started the sweep.
+        self.process = subprocess.Popen(command, start_new_session=True, **pipes)
 
     def ask(self, request: dict[str, Any]) -> str:
         """Ask for a kernel; the answer is empty if the process is gone."""

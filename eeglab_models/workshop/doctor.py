@@ -237,7 +237,10 @@ def check_kit() -> Finding:
     if unset:
         remedy = f"In this terminal: source {folder / 'activate.sh'} (Windows: call activate.bat)."
         return Finding("kit", WARNING, f"{folder}, but {', '.join(unset)} not set to it", remedy)
-    problems = install.check(folder)
+    try:
+        problems = install.check(folder)
+    except (OSError, ValueError) as error:
+        return Finding("kit", WARNING, str(error), "Copy the kit again, or prefetch again into its folder.")
     if problems:
         remedy = f"Copy the kit again, or see all: eeglab-models prefetch --check {folder}"
         more = f" And {len(problems) - 1} more." if len(problems) > 1 else ""

@@ -4,6 +4,12 @@ A kit carries a copy of this file. It needs nothing but Python, because nothing 
 reads and verifies a kit stands here, and `kit` fills one.
 """
 
+import sys
+
+# Python looks for modules beside a script first: nothing of an unverified folder may run.
+if __name__ == "__main__" and not sys.flags.safe_path:
+    del sys.path[0]
+
 import argparse
 import hashlib
 import json
@@ -12,12 +18,12 @@ import platform
 import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 # An older Python would fail below, with a message about something else.
 if sys.version_info < (3, 11):  # noqa: UP036
@@ -28,6 +34,8 @@ __all__: list[str] = []
 MANIFEST = "manifest.json"
 REPOSITORY = "eeglab_models.zip"
 WHEELS = "wheels"
+# Weights and recordings: these folders grow while they are used, and nothing in them is run.
+DATA = ("huggingface", "mne_data")
 # What the wheels were chosen by.
 PINS = ("pyproject.toml", "constraints.txt")
 SETTINGS = {
@@ -190,12 +198,18 @@ def damage(folder: Path, item: Item) -> dict[str, str]:
     return found
 
 
-def unlisted_wheels(folder: Path, items: Iterable[Item]) -> list[Path]:
-    """Find wheels that no item names: pip would take them without anybody having verified them."""
-    listed = {file for item in items for file in item.files}
-    # A Mac leaves hidden files on every stick; pip takes none of those for wheels.
-    wheels = [path for path in sorted((folder / WHEELS).glob("[!.]*")) if path.is_file()]
-    return [path for path in wheels if path.relative_to(folder).as_posix() not in listed]
+def unlisted(folder: Path, items: Iterable[Item]) -> list[Path]:
+    """Find files beside the data that no item names: nobody has verified them."""
+    listed = {MANIFEST, *(file for item in items for file in item.files)}
+    # A Mac leaves hidden files on every stick; nothing here takes one for a wheel or a script.
+    names = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if not path.is_dir()}
+    return [
+        path
+        for name, path in names.items()
+        if name.as_posix() not in listed
+        and name.parts[0] not in DATA
+        and not any(part.startswith(".") for part in name.parts)
+    ]
 
 
 def name_damage(folder: Path, items: Sequence[Item]) -> list[str]:
@@ -203,7 +217,7 @@ def name_damage(folder: Path, items: Sequence[Item]) -> list[str]:
     damaged = [
         f"{item.name}: {file} {state}." for item in items for file, state in damage(folder, item).items()
     ]
-    foreign = unlisted_wheels(folder, items)
+    foreign = unlisted(folder, items)
     return damaged + [f"{path.relative_to(folder).as_posix()} is not in the manifest." for path in foreign]
 
 
@@ -215,15 +229,26 @@ def read_manifest(folder: Path) -> list[Item]:
             f"{folder} holds no {MANIFEST}. Fill it: eeglab-models prefetch --folder {folder}."
         )
     try:
-        items = [Item(**item) for item in json.loads(path.read_text(encoding="utf-8"))["items"]]
+        items = [read_item(item) for item in json.loads(path.read_text(encoding="utf-8"))["items"]]
         outside = [file for item in items for file in item.files if not is_inside(folder, file)]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is no manifest ({error}). Delete it and prefetch again.") from error
     if outside:
         raise ValueError(
             f"{path} names files outside its folder: {outside[0]}. Delete it and prefetch again."
         )
     return items
+
+
+def read_item(stated: dict[str, Any]) -> Item:
+    """Read one item, and check the types of all that it states."""
+    item = Item(**stated)
+    for file, facts in item.files.items():
+        if {name: type(value) for name, value in facts.items()} != {"size": int, "sha256": str}:
+            raise ValueError(f"{file!r} should have a size and a sha256")
+    if not all(isinstance(text, str) for text in (item.name, item.commit, item.problem)):
+        raise ValueError("name, commit and problem should be text")
+    return item
 
 
 def is_inside(folder: Path, file: str) -> bool:

@@ -33,15 +33,35 @@ from eeglab_models.workshop.install import (
     damage,
     describe,
     read_manifest,
-    unlisted_wheels,
+    unlisted,
 )
 from eeglab_models.workshop.wheels import HERE, Project, fetch_wheels, own_version, read_project
 
 __all__ = ["prefetch"]
 
 ROOT = Path(__file__).parents[2]
+ACTIVATE = "activate"
 HUB_CACHE = "huggingface/hub"
 RECORDINGS = "mne_data"
+# In CDPATH, cd would look elsewhere first and print where it went. Bash and zsh name the file that they read;
+# dash only has it open.
+ACTIVATE_SH = """\
+# Use this folder without a network: source activate.sh
+here="${{BASH_SOURCE:-$0}}"
+for file in /proc/$$/fd/*; do
+    case "$here" in */activate.sh | activate.sh) break ;; esac
+    case "$(readlink "$file" 2>/dev/null)" in */activate.sh) here="$(readlink "$file")" ;; esac
+done
+kit="$(CDPATH= cd -- "$(dirname -- "$here")" && pwd -P)"
+unset here file
+if [ ! -f "$kit/manifest.json" ]; then
+    unset kit
+    echo "This shell does not tell where activate.sh lies. Source it in bash or zsh." >&2
+    return 1
+fi
+{exports}
+unset kit
+"""
 
 
 def prefetch(
@@ -87,7 +107,7 @@ def prefetch(
     known = read_manifest(folder) if (folder / MANIFEST).exists() else []
     manifest = {item.name: item for item in known if not item.problem}
     (folder / RECORDINGS).mkdir(parents=True, exist_ok=True)
-    write_activate(folder)
+    manifest[ACTIVATE] = run(folder, ACTIVATE, partial(write_activate, folder), set())
     jobs = [*jobs_for_weights(folder, weights), *jobs_for_recordings(folder, datasets)]
     if workshop:
         jobs += jobs_for_workshop(folder, manifest, platforms, python_version or own_version())
@@ -103,22 +123,19 @@ def prefetch(
             others = {file for item in manifest.values() if item.name != name for file in item.files}
             manifest[name] = run(folder, name, job, others)
             write_manifest(folder, manifest.values())
-    for wheel in unlisted_wheels(folder, manifest.values()):
-        wheel.unlink()
+    for path in unlisted(folder, manifest.values()):
+        # Of other pins. What else somebody put here is theirs, and named by the check.
+        if path.parent.name == WHEELS:
+            path.unlink()
     write_manifest(folder, manifest.values())
     return [manifest[name] for name in names]
 
 
-def write_activate(folder: Path) -> None:
+def write_activate(folder: Path) -> tuple[str, list[Path]]:
     """Write scripts for shells that set the variables; they ask for their own place, so a kit may move."""
-    lines = [
-        "# Use this folder without a network: source activate.sh",
-        'kit="$(cd "$(dirname "${BASH_SOURCE:-$0}")" && pwd)"',
-        *(f'export {name}="{value.format(kit="$kit")}"' for name, value in SETTINGS.items()),
-        "unset kit",
-    ]
+    exports = "\n".join(f'export {name}="{value.format(kit="$kit")}"' for name, value in SETTINGS.items())
     with replacing(folder / "activate.sh") as script:
-        script.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+        script.write_text(ACTIVATE_SH.format(exports=exports), encoding="utf-8", newline="\n")
     lines = [
         "@echo off",
         "rem Use this folder without a network: call activate.bat",
@@ -127,6 +144,7 @@ def write_activate(folder: Path) -> None:
     ]
     with replacing(folder / "activate.bat") as script:
         script.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\r\n")
+    return "", [folder / "activate.sh", folder / "activate.bat"]
 
 
 @contextmanager
