@@ -146,6 +146,10 @@ def parse_json(text: str, path: str | Path, with_nan: bool = False) -> dict[str,
         content = json.loads(text, object_pairs_hook=refuse_twins, parse_constant=constant)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}. Correct it, or remove the file.") from error
+    # Half of a pair of UTF-16 is a character in JSON, and in no file or message.
+    if "\\ud" in text.lower():
+        with about(path):
+            json.dumps(content, ensure_ascii=False).encode()
     if not isinstance(content, dict):
         raise ValueError(f"{path} should hold a JSON object, got {type(content).__name__}. Correct it.")
     return content
@@ -181,8 +185,9 @@ def about(path: str | Path) -> Iterator[None]:
     """Put the name of a file before what is wrong with its values."""
     try:
         yield
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    except (ValueError, FileNotFoundError) as error:
+        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+        raise kind(f"{path}: {error}") from error
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.0) -> str:

@@ -126,8 +126,13 @@ def read_whole(path: Path, kinds: Mapping[str, Any]) -> dict[str, Any] | None:
 def read_row(home: Path) -> dict[str, Any] | None:
     """Read the row of results of a run, None if it is damaged."""
     row = read_whole(home / ROW, {"parameters": dict[str, Any]})
-    nested = {} if row is None else {name: row[name] for name in ("seconds", "versions") if name in row}
-    return row if all(isinstance(value, dict) for value in nested.values()) else None
+    if row is None:
+        return None
+    # What names and tables are made of; the rest of a row belongs to the notebook.
+    is_whole = all(isinstance(row.get(name, {}), dict) for name in ("seconds", "versions")) and all(
+        isinstance(row["parameters"].get(name, ""), str | None) for name in ("model", "checkpoint", "regime")
+    )
+    return row if is_whole else None
 
 
 def flatten(row: dict[str, Any]) -> dict[str, Any]:

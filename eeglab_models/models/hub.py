@@ -19,6 +19,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from eeglab_models.configs import about
 from eeglab_models.files import UNFINISHED, flush, hash_file
 from eeglab_models.models.arguments import check_fixed_arguments, name_assumed
 from eeglab_models.models.download import (
@@ -147,7 +148,8 @@ class HubMixin(
         if config_path is None:
             model = build_without_config(cls, weights_paths[0], config | arguments)
         else:
-            model = cls.from_config(config | arguments)
+            with about(config_path):
+                model = cls.from_config(config | arguments)
         keep = config_path is not None and bool(arguments)
         report = fill_model(model, weights, source, n_outputs, keep, allow_partial or strict is False)
         if strict and (report.new or report.ignored):

@@ -148,8 +148,8 @@ class Corpus(Dataset):
 
     def open(self) -> None:
         """Map the files; nothing of them is read yet."""
-        size = (self.dtype, len(self.ch_names), self.stamp.n_times)
-        self.blocks = list(chain.from_iterable(map_shard(self.folder / file, *size) for file in self.files))
+        blocks = (map_shard(self.folder / file, self.dtype, self.stamp) for file in self.files)
+        self.blocks = list(chain.from_iterable(blocks))
         self.starts = np.cumsum([0, *(len(block) for block in self.blocks)])
 
     @property

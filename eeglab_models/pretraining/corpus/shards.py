@@ -54,6 +54,7 @@ KINDS = {
     "shards": list[ShardFacts],
     "recordings": list[RecordingFacts],
     "skipped": dict[str, str],
+    "preparation": list[tuple[str, str]],
 }
 STAMP = {"sfreq": Positive, "n_times": Count}
 
@@ -120,13 +121,21 @@ class ShardWriter:
 
 
 def map_shard(
-    path: Path, dtype: str, n_chans: int, n_times: int
+    path: Path, dtype: str, stamp: Stamp
 ) -> Iterator[Float[np.ndarray, "n_windows n_chans n_times"]]:
     """Open the windows of a shard, batch by batch, where they lie on disk, without reading them."""
+    said = {"sfreq": stamp.sfreq, "unit": stamp.unit, "reference": stamp.reference, "dtype": dtype}
+    said |= {"ch_names": list(stamp.ch_names), "n_times": stamp.n_times}
+    shape = (len(stamp.ch_names), stamp.n_times)
     with about(path), pa.memory_map(str(path)) as file:
         table = pa.ipc.open_stream(file).read_all()
+        facts = json.loads((table.schema.metadata or {}).get(b"eeglab_models", b"{}"))
+        if wrong := [name for name, value in said.items() if facts.get(name) != value]:
+            raise ValueError(
+                f"its {wrong[0]} is not that of {MANIFEST}. Restore it, or build the corpus again."
+            )
         blocks = [
-            np.frombuffer(chunk.buffers()[2], dtype).reshape(len(chunk), n_chans, n_times)
+            np.frombuffer(chunk.buffers()[2], dtype).reshape(len(chunk), *shape)
             for chunk in table["eeg"].chunks
         ]
     yield from blocks
