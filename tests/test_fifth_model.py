@@ -1,15 +1,18 @@
 """A model that no room of the package has heard of goes through all of them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import mne
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from fifth_model import FifthModel
 from sklearn.model_selection import StratifiedKFold
 
+import eeglab_models
 from eeglab_models import Windows, prepare
 from eeglab_models.experiments.grid import read_grid
 from eeglab_models.features import extract_features, extract_layers, layer_names, linear_probe, probe_layers
@@ -122,12 +125,15 @@ def test_it_has_a_colour_that_no_baseline_has():
     assert color_of("FifthModel, head") not in (color_of("CSP + LDA"), *MODEL_COLORS.values())
 
 
-def test_a_sweep_runs_it(tmp_path):
+def test_a_sweep_runs_it(tmp_path, windows, monkeypatch):
+    who = pd.DataFrame({"subject": [1] * 20, "session": ["0"] * 20})
+    # Simulating a subject would take most of the time; tests of sweeps do.
+    monkeypatch.setattr(eeglab_models, "load_windows", lambda *names, **plan: replace(windows, metadata=who))
     grid = tmp_path / "grid.yaml"
     grid.write_text(
         f"notebook: {EXPERIMENT}\n"
         "grid: {model: [FifthModel], regime: [probe, head]}\n"
-        "fixed: {max_windows: 10, n_folds: 2, max_epochs: 1}\n"
+        "fixed: {n_folds: 2, max_epochs: 1}\n"
     )
     runs = read_grid(grid).runs
 

@@ -231,12 +231,12 @@ def test_a_line_that_was_cut_off_is_dropped(train, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"lr": 0.01}, "holds a training with lr={'schedule': 'warmup_cosine'.*got lr=0.01"),
-        ({"n_steps": 20}, "n_steps=12, got n_steps=20"),
-        ({"data": tiny_windows(39)}, "n_windows=40, got n_windows=39"),
-        ({"data": tiny_windows(seed=6)}, "with windows="),
-        ({"data": torch.cat([tiny_windows()[:1], tiny_windows(39, seed=6)])}, "with windows="),
-        ({"objective": TinyObjective(still=True)}, "with objective still=False, got objective still=True"),
+        ({"lr": 0.01}, "holds a training with settings.lr={'schedule': 'warmup_cosine'.*got 0.01"),
+        ({"n_steps": 20}, "settings.n_steps=12, got 20"),
+        ({"data": tiny_windows(39)}, "data.n_windows=40, got 39"),
+        ({"data": tiny_windows(seed=6)}, "with data.windows="),
+        ({"data": torch.cat([tiny_windows()[:1], tiny_windows(39, seed=6)])}, "with data.windows="),
+        ({"objective": TinyObjective(still=True)}, "with objective.still=False, got True"),
     ],
 )
 def test_other_settings_are_refused(train, changes, message):

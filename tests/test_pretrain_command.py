@@ -90,8 +90,7 @@ def test_the_command_goes_on_where_it_was_and_refuses_another_configuration(comm
     assert table.read_text() == before
     assert changed.exit_code == longer.exit_code == 1
     assert (
-        "holds a pretraining with arguments.momentum=[0.9, 1.0], got [0.8, 1.0]. Pass the same"
-        in changed.output
+        "holds a training with arguments.momentum=[0.9, 1.0], got [0.8, 1.0]. Pass the same" in changed.output
     )
     assert "training.n_steps=4, got 6" in longer.output
 

@@ -43,7 +43,7 @@ from eeglab_models.files import write_json
 from eeglab_models.models.base import SIGNAL_ARGUMENTS, EEGModel
 from eeglab_models.pretraining.corpus.data import Data
 from eeglab_models.pretraining.objective import Objective
-from eeglab_models.training.settings import FREE, Settings
+from eeglab_models.training.settings import Settings, check_same
 
 __all__ = ["Configuration", "ready_configurations", "read_configuration"]
 
@@ -334,19 +334,7 @@ def record(configuration: Configuration, folder: Path) -> None:
     path = folder / RECORD
     before = read_json(path) if path.is_file() else {}
     if before:
-        compare(before, own, folder)
+        # The name of the file changes nothing that is trained.
+        check_same({**before, "name": own["name"]}, own, folder)
     if before != own:
         write_json(path, own)
-
-
-def compare(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path, where: str = "") -> None:
-    """Refuse the first difference that changes what is trained; the name of the file does not."""
-    for name in sorted({*before, *now} - {*FREE, "name"}):
-        old, new = before.get(name), now.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            compare(old, new, folder, f"{where}{name}.")
-        elif old != new:
-            raise ValueError(
-                f"{folder} holds a pretraining with {where}{name}={old!r}, got {new!r}. Pass the same to go "
-                "on, or choose another folder to begin anew."
-            )

@@ -37,7 +37,7 @@ from eeglab_models.training.processes import (
     own_device,
 )
 from eeglab_models.training.schedules import value_at
-from eeglab_models.training.settings import FREE, Settings
+from eeglab_models.training.settings import Settings, check_same
 
 __all__ = ["pretrain"]
 
@@ -144,7 +144,11 @@ class Pretraining(Loop):
         objective, settings = self.module, self.settings
         found = latest_checkpoint(self.folder / "checkpoints")
         if found:
-            check_same(found.facts, self.facts, self.folder)
+            now = json.loads(json.dumps(self.facts, default=str))
+            # To hold out nothing is always allowed.
+            if not (now["validation"] and found.facts.get("validation")):
+                now["validation"] = found.facts.get("validation")
+            check_same(found.facts, now, self.folder)
             self.step = found.step
             self.restore(found.tensors)
         else:
@@ -326,20 +330,3 @@ def check_batch(n_windows: int, settings: Settings) -> int:
             f"n_parts={settings.n_parts}. Choose a multiple of {n_processes * settings.n_parts}."
         )
     return settings.batch_size // n_processes
-
-
-def check_same(found: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
-    """Refuse to go on with another objective, settings or data; to hold out nothing is always allowed."""
-    now = json.loads(json.dumps(now, default=str))
-    for part, values in now.items():
-        before = found.get(part, {})
-        if part == "validation" and not (values and before):
-            continue
-        for name in sorted((values.keys() | before.keys()) - set(FREE)):
-            if values.get(name) != before.get(name):
-                where = name if part in ("settings", "data") else f"{part} {name}"
-                raise ValueError(
-                    f"{folder} holds a training with {where}={before.get(name)!r}, got "
-                    f"{where}={values.get(name)!r}. Pass the same to go on, or choose another folder to "
-                    "begin anew."
-                )

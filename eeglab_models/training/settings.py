@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
@@ -90,3 +91,16 @@ class Settings:
         # A schedule may start or end at 0.
         for name, level in {"lr": NotNegative, "weight_decay": NotNegative, "beta1": Beta}.items():
             check_schedule(f"{name} of Settings", getattr(self, name), level)
+
+
+def check_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path, where: str = "") -> None:
+    """Refuse to go on where something is set otherwise that changes the weights."""
+    for name in sorted({*before, *now} - {*FREE}):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            check_same(old, new, folder, f"{where}{name}.")
+        elif old != new:
+            raise ValueError(
+                f"{folder} holds a training with {where}{name}={old!r}, got {new!r}. Pass the same to go on, "
+                "or choose another folder to begin anew."
+            )
