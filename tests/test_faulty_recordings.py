@@ -457,3 +457,86 @@ def test_no_window_reaches_a_model_that_differs_from_the_clean_one_by_more_than_
         difference = np.abs(window - expected.data[number]).max() * 1000
         assert difference < (20.0 if near else 2.0)
         assert not near or "bridged by lines" in prepared.report["raw signal"]
+
+
+# Triggers
+
+
+def with_triggers(codes, raw=None, name="STI 014", base=0):
+    raw = make(annotations=[]) if raw is None else raw
+    line = np.full(raw.n_times, base, float)
+    for number, code in enumerate(codes):
+        start = round((5 * number + 2.0) * 160)
+        line[start : start + 16] = base + code
+    info = mne.create_info([name], 160.0, "stim")
+    return raw.add_channels([mne.io.RawArray(line[None], info, verbose="error")], force_update_info=True)
+
+
+def test_events_of_a_trigger_channel_are_those_of_annotations(raw):
+    triggered = with_triggers([769, 770] * 5)
+
+    windows = load_windows(triggered, tmax=4.0)
+    named = load_windows(triggered, tmax=4.0, events={"left": 769, "right": "770"})
+
+    np.testing.assert_array_equal(windows.data, load_windows(raw).data)
+    assert list(windows.labels[:2]) == ["769", "770"]
+    assert "STI 014: 769 (5), 770 (5)" in windows.report["annotations"]
+    np.testing.assert_array_equal(named.labels, load_windows(raw).labels)
+    assert set(load_windows(triggered, tmax=4.0, events=769).labels) == {"769"}
+    assert set(load_windows(triggered, tmax=4.0, events=[]).labels) == {"window"}
+    with pytest.raises(ValueError, match="has no event 771; it has 769, 770"):
+        load_windows(triggered, tmax=4.0, events=[771])
+
+
+def test_triggers_are_read_below_the_status_bits_and_where_a_crop_begins(raw):
+    cropped = with_triggers([1, 2] * 5, base=0x10000).crop(4.0)
+
+    windows = load_windows(cropped, tmax=4.0, fmin=None, fmax=None)
+
+    assert list(windows.labels[:2]) == ["2", "1"]
+    np.testing.assert_array_equal(windows.data, load_windows(raw, fmin=None, fmax=None).data[1:])
+
+
+def test_annotations_come_before_triggers_and_two_trigger_channels_are_asked_about(raw):
+    assert set(load_windows(with_triggers([1] * 10, raw)).labels) == {"left", "right"}
+    with pytest.raises(ValueError, match="2 trigger channels hold events, STI 014, STI 015"):
+        load_windows(with_triggers([1, 2], with_triggers([1, 2]), "STI 015"), tmax=4.0)
+
+
+def test_events_of_annotations_and_epochs_are_named_by_a_mapping(raw):
+    epochs = load_windows(raw).epochs
+
+    for source in (raw, epochs):
+        assert set(load_windows(source, events={"feet": "left"}).labels) == {"feet"}
+
+
+# Files that a transfer broke
+
+
+@pytest.mark.parametrize("way", ["line ends", "utf-8"])
+def test_files_that_a_transfer_as_text_altered_are_named(raw, tmp_path, way):
+    raw.set_annotations(None).export(tmp_path / "good.edf", verbose="error")
+    content = (tmp_path / "good.edf").read_bytes()
+    broken = content.replace(b"\n", b"\r\n") if way == "line ends" else content.decode("latin1").encode()
+    (tmp_path / "broken.edf").write_bytes(broken)
+
+    assert len(load_windows(tmp_path / "good.edf", tmax=4.0)) == 15
+    with pytest.raises(ValueError, match="transfer as text"):
+        load_windows(tmp_path / "broken.edf", tmax=4.0)
+
+
+@pytest.mark.parametrize(("factor", "problem"), [(1e6, "divide the recording by 1e6"), (1e-6, "volts were")])
+def test_volts_and_microvolts_mixed_up_are_told(raw, factor, problem):
+    with pytest.raises(ValueError, match=problem):
+        prepare(make(data=raw.get_data() * factor), dino(), bad_windows="drop")
+
+
+def test_copies_and_mirrors_are_refused_where_channels_are_passed_as_they_are(raw):
+    data = raw.get_data()
+    data[5] = -data[3]
+    model = EEGDINO(n_outputs=2, n_chans=8, sfreq=200, input_window_seconds=4.0, n_layer=1)
+
+    assert prepare(raw, model).data.shape[1] == 8
+    for source in (make(data=data), load_windows(make(data=data)), load_windows(make(data=data)).epochs):
+        with pytest.raises(ValueError, match="C3 and C4 hold mirrored"):
+            prepare(source, model)

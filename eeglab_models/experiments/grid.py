@@ -8,7 +8,9 @@ A grid has four parts, all of parameters of one notebook::
     exclude: [{model: EEGPT, seed: [1, 2]}]                # runs to leave out
     include: [{model: FBLightConvNet, regime: scratch}]    # further ones, grids themselves
 
-``subjects: each`` makes a run of every subject of the data set, ``subjects: all`` one run of all.
+``subjects: each`` makes a run of every subject of the data set, ``subjects: all`` one run of all. ``dataset``
+may be a file, a folder or the root of a BIDS data set, and ``table`` what its recordings are labelled with;
+both are seen from the YAML file.
 """
 
 import ast
@@ -52,7 +54,10 @@ KINDS = {
     "max_windows": Annotated[int, Ge(0)],
     "n_folds": Annotated[int, Ge(1)],
     "seed": Annotated[int, Ge(0)],
+    "tmax": float | None,
 }
+# Parameters that may name files, seen from the folder of the YAML file.
+FILES = ("dataset", "table")
 EXPERIMENT = PACKAGE.parent / "notebooks" / "experiment.ipynb"
 # Beyond this a list of runs would fill the memory, and a life.
 MOST_RUNS = 100_000
@@ -136,6 +141,9 @@ def plan(
 ) -> Grid:
     """Make the runs that the parts of a grid mean."""
     source = (path.parent / notebook).resolve()
+    subjects_and_events.cache_clear()  # files may have changed
+    blocks, exclude = [locate(block, path.parent) for block in (fixed, grid, *(include or []))], exclude or []
+    fixed, *varied = blocks
     defaults = notebook_parameters(source)
     if "output_folder" not in defaults:
         raise ValueError(
@@ -143,16 +151,16 @@ def plan(
         )
     places = tuple(name for name in PLACES if name in defaults)
     defaults = {name: value for name, value in defaults.items() if name not in places}
-    check_parameters(fixed or {}, defaults)
-    base = defaults | {name: read_value(name, value, defaults) for name, value in (fixed or {}).items()}
-    blocks = [read_lists(block, defaults) for block in (grid, *(include or [])) if block]
+    check_parameters(fixed, defaults)
+    base = defaults | {name: read_value(name, value, defaults) for name, value in fixed.items()}
+    blocks = [read_lists(block, defaults) for block in varied if block]
     settings = list(itertools.islice(expand(blocks, base), MOST_RUNS + 1))
     if not settings:
         raise ValueError("The grid has no runs: it needs a part 'grid' or 'include' with parameters.")
     if len(settings) > MOST_RUNS:
         raise ValueError(f"The grid has more than {MOST_RUNS:,} runs. Name fewer values, or part it.")
-    for entry in exclude or []:
-        settings = leave_out(settings, read_lists(entry, defaults))
+    for entry in exclude:
+        settings = leave_out(settings, read_lists(locate(entry, path.parent), defaults))
     unique = {json.dumps(setting, sort_keys=True): setting for setting in settings}
     if not unique:
         raise ValueError("The grid leaves no run: 'exclude' takes all of them away.")
@@ -160,6 +168,18 @@ def plan(
         check_setting(setting)
     version = code_version(source)
     return Grid(path.stem, source, tuple(Run(source, one, version, places) for one in unique.values()))
+
+
+def locate(values: Mapping[str, Any] | None, folder: Path) -> dict[str, Any]:
+    """Find files that parameters name, seen from a folder; other values stay."""
+
+    def whole(value: Any) -> Any:
+        if isinstance(value, list):
+            return [whole(item) for item in value]
+        there = isinstance(value, str) and value and (folder / value).exists()
+        return str((folder / value).resolve()) if there else value
+
+    return {name: whole(value) if name in FILES else value for name, value in (values or {}).items()}
 
 
 def check_parameters(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
@@ -188,6 +208,8 @@ def read_value(name: str, value: Any, defaults: Mapping[str, Any]) -> Any:
         kind = list[type(default[0])] if default else list
         if name == "subjects" and "dataset" in defaults and value in ("each", "all"):
             return value
+        if name == "subjects":
+            kind = list[int | str]
         value = value if isinstance(value, list) else [value]
     return check_value(name, value, kind)
 
@@ -200,8 +222,9 @@ def expand(blocks: list[dict[str, list[Any]]], base: dict[str, Any]) -> Iterator
             if setting.get("subjects") not in ("each", "all"):
                 yield setting
                 continue
-            subjects = list(subjects_and_events(setting["dataset"])[0])
-            groups = [subjects] if setting["subjects"] == "all" else [[subject] for subject in subjects]
+            subjects, _ = subjects_and_events(setting["dataset"], setting.get("table", ""))
+            alone = setting["subjects"] == "each" and subjects
+            groups = [[subject] for subject in subjects] if alone else [list(subjects)]
             yield from (setting | {"subjects": group} for group in groups)
 
 
@@ -241,15 +264,22 @@ def check_setting(setting: Mapping[str, Any]) -> None:
         shipped_checkpoint(checkpoint)
     if "dataset" not in setting:
         return
-    subjects, events = subjects_and_events(setting["dataset"])
+    from eeglab_models.signals.sources import spell_subject
+
+    subjects, events = subjects_and_events(setting["dataset"], setting.get("table", ""))
     for name, known in (("subjects", subjects), ("events", events)):
-        unknown = [value for value in setting.get(name) or [] if value not in known]
+        spelt = set(map(spell_subject, known))
+        unknown = [value for value in setting.get(name) or [] if spell_subject(value) not in spelt]
+        if unknown and not known:
+            raise ValueError(
+                f"{setting['dataset']} tells no {name}, got {setting[name]}. Write '{name}: []'."
+            )
         if unknown:
             near = nearest(str(unknown[0]), map(str, known))
             raise ValueError(
                 f"{setting['dataset']} has no {name} {', '.join(map(str, unknown))}; the nearest is {near}."
             )
-    if setting.get("evaluation") == "cross_subject" and len(setting.get("subjects", [])) == 1:
+    if setting.get("evaluation") == "cross_subject" and len(setting.get("subjects") or subjects) < 2:
         raise ValueError(
             f"cross_subject needs two subjects or more, got {setting['subjects']}. Write 'subjects: all', or "
             "a list of lists."
@@ -257,9 +287,9 @@ def check_setting(setting: Mapping[str, Any]) -> None:
 
 
 @cache
-def subjects_and_events(name: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Look up what a data set has."""
-    from eeglab_models.signals.sources import find_dataset
+def subjects_and_events(name: str, table: str = "") -> tuple[tuple[Any, ...], tuple[str, ...]]:
+    """Look up what a data set or files have."""
+    from eeglab_models.signals.sources import describe_source
 
-    dataset = find_dataset(name)
-    return tuple(dataset.subject_list), tuple(dataset.event_id)
+    subjects, events = describe_source(name, table or None)
+    return tuple(subjects), tuple(events)

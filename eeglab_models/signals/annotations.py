@@ -47,6 +47,24 @@ def spans(raw: mne.io.BaseRaw, kinds: Sequence[str], own: Mapping[str, str]) -> 
     ]
 
 
+def trigger_events(raw: mne.io.BaseRaw) -> tuple[str, np.ndarray]:
+    """Find the trigger channel that holds events, and these as mne gives them; an empty name if none does."""
+    found = {}
+    for name, kind in zip(raw.ch_names, raw.get_channel_types(), strict=True):
+        if kind == "stim":
+            # The upper bits of BioSemi's channel tell of its battery and range, not of events.
+            options = {"mask": 0xFFFF, "mask_type": "and", "shortest_event": 1, "verbose": "warning"}
+            events = mne.find_events(raw, name, **options)
+            if len(events):
+                found[name] = events
+    if len(found) > 1:
+        raise ValueError(
+            f"The recording has no annotations, and {len(found)} trigger channels hold events, "
+            f"{', '.join(found)}. Drop all but one with raw.drop_channels."
+        )
+    return next(iter(found.items()), ("", np.empty((0, 3), int)))
+
+
 def describe(raw: mne.io.BaseRaw, own: Mapping[str, str]) -> str:
     """Say how many annotations of each description there are, by what they mean."""
     counts = Counter(map(str, raw.annotations.description))

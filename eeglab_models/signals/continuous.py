@@ -1,6 +1,6 @@
 """Continuous recordings: judged, filtered, and cut with the signal around."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mne
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from eeglab_models.models.report import shorten
-from eeglab_models.signals.annotations import describe, meaning_of, spans
+from eeglab_models.signals.annotations import describe, meaning_of, spans, trigger_events
 from eeglab_models.signals.plan import NoWindowError, Plan, choose_channels, describe_band, events_error
 from eeglab_models.signals.quality import Hole, fill_holes, find_holes, find_offsets
 from eeglab_models.signals.sources import Recording
@@ -20,13 +20,16 @@ AROUND = 0.5
 
 def cut_raw(raw: mne.io.BaseRaw, plan: Plan, recording: Recording) -> Windows:
     """Judge and filter a continuous recording, and cut it at its events or into consecutive windows."""
-    raw, report = choose_channels(raw, plan)
+    origin, (raw, report) = raw, choose_channels(raw, plan)
     raw.load_data()
     holes = find_holes(raw, plan.ceiling)
     report = report.add("raw signal", describe_holes(holes, raw))
     fill_holes(raw, holes)
     band, notch, finding = filter_raw(raw, plan)
     report = report.add("filter", finding).add("annotations", describe(raw, plan.annotations))
+    if not (recording.described or plan.events == [] or has_events(raw, plan)):
+        raw, finding = annotate_triggers(raw, origin)
+        report = report.add("annotations", finding) if finding else report
     starts, labels, n_times, finding = find_windows(raw, plan, recording)
     wide = cut(raw, starts, n_times)
     n_around = (wide.shape[-1] - n_times) // 2
@@ -38,6 +41,25 @@ def cut_raw(raw: mne.io.BaseRaw, plan: Plan, recording: Recording) -> Windows:
         report = report.add("bad windows", describe_bad(bad, raw.ch_names))
     data = wide[..., n_around : n_around + n_times]
     return Windows(data, raw.info, labels, None, "µV", report, None, band, notch, bad, wide)
+
+
+def has_events(raw: mne.io.BaseRaw, plan: Plan) -> bool:
+    """Tell whether an annotation is an event."""
+    return any(meaning_of(str(name), plan.annotations) == "event" for name in raw.annotations.description)
+
+
+def annotate_triggers(raw: mne.io.BaseRaw, origin: mne.io.BaseRaw) -> tuple[mne.io.BaseRaw, str]:
+    """Add the events of a trigger channel, named by their numbers, where a recording has no others."""
+    channel, events = trigger_events(origin)
+    if not channel:
+        return raw, ""
+    names, counts = np.unique(events[:, 2], return_counts=True)
+    onsets = (events[:, 0] - origin.first_samp) / raw.info["sfreq"]
+    if origin.annotations.orig_time is not None:
+        onsets = onsets + origin.first_time
+    raw.annotations.append(onsets, np.zeros(len(events)), events[:, 2].astype(str))
+    told = ", ".join(f"{name} ({count})" for name, count in zip(names, counts, strict=True))
+    return raw, f"Events of the trigger channel {channel}: {told}."
 
 
 def describe_holes(holes: Sequence[Hole], raw: mne.io.BaseRaw) -> str:
@@ -165,11 +187,14 @@ def find_events(raw: mne.io.BaseRaw, plan: Plan, recording: Recording) -> tuple[
         found = onsets[chosen], own.duration[chosen], names[chosen]
     if plan.events is None:
         return found
-    asked = np.isin(found[2].astype(str), list(plan.events))
+    names = found[2].astype(str)
+    asked = np.isin(names, list(plan._called))
     if not asked.any():
-        error = events_error(plan.events, set(found[2].astype(str)), "the recording")
-        raise NoWindowError(error)
-    return tuple(part[asked] for part in found)
+        raise NoWindowError(events_error(plan._called, set(names), "the recording"))
+    onsets, durations, labels = (part[asked] for part in found)
+    if isinstance(plan.events, Mapping):
+        labels = np.array([plan._called[name] for name in names[asked]])
+    return onsets, durations, labels
 
 
 def cut(

@@ -17,6 +17,7 @@ __all__ = ["Plan"]
 # The pass band in Hz of continuous recordings, where nobody asks for another.
 BAND = (0.3, 75.0)
 Edge = float | None | Literal["auto"]
+Events = str | int | Sequence[Any] | Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ class Plan:
         Pass band in Hz, None on an open side; ``"auto"`` means 0.3 and 75 Hz for continuous recordings.
     notch : float, None or "auto"
         Mains frequency in Hz to remove; ``"auto"`` means that which a continuous recording states.
-    events : sequence of str or None
-        Events to cut at; None means all, an empty sequence consecutive windows.
+    events : sequence of str, mapping of str, or None
+        Events to cut at, or what to call those of a description or number; None means all, an empty sequence
+        consecutive windows.
     annotations : mapping of str to str, or None
         What descriptions mean, where the table `MEANINGS` is wrong: event, bad, break or neither.
     tmin, tmax : float or None
@@ -51,15 +53,17 @@ class Plan:
     fmin: Edge = "auto"
     fmax: Edge = "auto"
     notch: Edge = "auto"
-    events: Sequence[str] | None = None
+    events: Events = None
     annotations: Mapping[str, str] | None = None
     tmin: float = 0.0
     tmax: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be, before anything is read."""
-        if isinstance(self.events, str):
+        if isinstance(self.events, str | int | np.integer):
             object.__setattr__(self, "events", [self.events])
+        if self.events is not None and not isinstance(self.events, Mapping):
+            object.__setattr__(self, "events", [str(event) for event in self.events])
         object.__setattr__(self, "annotations", dict(self.annotations or {}))
         check_meanings(self.annotations)
         for name in ("fmin", "fmax", "notch", "ceiling"):
@@ -82,6 +86,13 @@ class Plan:
             "cut": f"{events}, from {self.tmin:g} s to {end}",
         }
         return str(Report(tuple(steps.items())))
+
+    @property
+    def _called(self) -> dict[str, str]:
+        """Give the names of events by what they are called in the recording; empty if none is asked for."""
+        if isinstance(self.events, Mapping):
+            return {str(found): name for name, found in self.events.items()}
+        return {name: name for name in self.events or ()}
 
     def _band(self) -> tuple[float | None, float | None]:
         """Give the pass band of continuous recordings."""
@@ -140,13 +151,13 @@ def refuse(what: str, **arguments: Any) -> None:
         raise ValueError(f"{', '.join(given)} {what}, got {told or 'them'}. Leave them out.")
 
 
-def check_events(events: Sequence[str], known: Collection[Any], where: str) -> None:
+def check_events(events: Collection[str], known: Collection[Any], where: str) -> None:
     """Refuse events that do not occur, and name those that do."""
     if set(events) - set(known):
         raise ValueError(events_error(events, known, where))
 
 
-def events_error(events: Sequence[str], known: Collection[Any], where: str) -> str:
+def events_error(events: Collection[str], known: Collection[Any], where: str) -> str:
     """Say which events do not occur, and which do."""
     unknown = sorted(set(map(str, events)) - set(map(str, known)))
     return (

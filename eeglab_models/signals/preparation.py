@@ -226,10 +226,8 @@ def handle_bad(
         return note(windows, "bad windows", "None: no channel is flat, every sample is a number.")
     n_bad = int(bad.any(axis=1).sum())
     names = [name for name, ever in zip(windows.ch_names, bad.any(axis=0), strict=True) if ever]
-    finding = (
-        f"{n_bad} of {len(windows)} hold channels that are flat, beyond {ceiling} µV or no number "
-        f"({shorten(names)})"
-    )
+    beyond = "" if ceiling is None else f", beyond {ceiling:g} µV"
+    finding = f"{n_bad} of {len(windows)} hold channels that are flat{beyond} or no number ({shorten(names)})"
     if bad_windows == "raise":
         raise ValueError(
             f"{finding}. Pass bad_windows='drop' or 'interpolate', or mark the channels bad in the recording."
@@ -284,6 +282,9 @@ def pick_channels(
 ) -> Windows:
     """Bring the channels into the order of the model, by name."""
     if wanted is None:
+        # An average over two channels mirrors them by itself.
+        by_itself = model.contract.reference == "average" and len(windows.ch_names) == 2
+        check_result(windows.data, windows.ch_names, signs=(1,) if by_itself else (1, -1))
         means = "mixed by the learned projection" if missing == "project" else "in the order of the recording"
         return note(windows, "channels", f"All {len(windows.ch_names)}, {means}.")
     own = [spell_channel(name) for name in windows.ch_names]

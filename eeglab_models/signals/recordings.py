@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from eeglab_models.signals.continuous import cut_raw
-from eeglab_models.signals.plan import Edge, NoWindowError, Plan, check_events, refuse
+from eeglab_models.signals.plan import Edge, Events, NoWindowError, Plan, check_events, refuse
 from eeglab_models.signals.sources import (
     Recording,
     choose_subjects,
@@ -42,7 +42,7 @@ def load_windows(
     source: Any,
     subjects: Any = None,
     *,
-    events: Sequence[str] | None = None,
+    events: Events = None,
     tmin: float = 0.0,
     tmax: float | None = None,
     fmin: Edge = "auto",
@@ -76,9 +76,10 @@ def load_windows(
         - an array, shape (n_windows, n_chans, n_times) or, for one window, (n_chans, n_times).
     subjects : subject, sequence of subjects or None
         Subjects of a data set, or of a folder or dictionary that tells them; None means all.
-    events : str, sequence of str or None
-        Names of the events to keep; None means all, of a data set all but rest. An empty list cuts a
-        continuous recording into consecutive windows, whatever its annotations.
+    events : str, int, sequence of these, mapping or None
+        Names of the events to keep, or numbers of a trigger channel; ``{"left": 769}`` names those found as
+        769. None means all, of a data set all but rest. An empty list cuts a continuous recording into
+        consecutive windows, whatever its annotations.
     tmin, tmax : float
         Window in seconds after the event. `tmax` None means the interval of the data set, the duration of
         the annotations of a continuous recording, or the end of the epochs. The sample at `tmax` is left
@@ -141,6 +142,9 @@ def load_parts(source: Any, subjects: Any, plan: Plan, table: Any = None) -> Ite
             recording = next(recordings, None)
             if recording is None:
                 break
+            label = recording.facts.get("label")
+            if label is not None and plan.events and str(label) not in plan._called:
+                continue
             signal = recording.open()
             cut = cut_raw if isinstance(signal, mne.io.BaseRaw) else cut_epochs
             try:
@@ -149,11 +153,12 @@ def load_parts(source: Any, subjects: Any, plan: Plan, table: Any = None) -> Ite
                 # Another recording may have what this one lacks.
                 problems.append(error)
                 continue
-        met |= set(part.labels)
-        yield tell_origin(part, recording, said)
+        part = tell_origin(part, recording, said)
+        met |= set(map(str, part.labels))
+        yield part
     if not met:
         raise problems[0] if problems else ValueError("There is no recording to take windows from.")
-    check_events(plan.events or (), met, "no recording holds what was asked for:")
+    check_events(plan._called.values(), met, "no recording holds what was asked for:")
 
 
 def list_recordings(source: Any, subjects: Any, plan: Plan, table: Any) -> tuple[Iterable[Recording], Plan]:
@@ -164,7 +169,7 @@ def list_recordings(source: Any, subjects: Any, plan: Plan, table: Any) -> tuple
         refuse("belongs to files", table=table)
         if plan.events is None:
             plan = replace(plan, events=[event for event in source.event_id if event != "rest"])
-        check_events(plan.events, source.event_id, source.code)
+        check_events(plan._called, source.event_id, source.code)
         subjects = choose_subjects(subjects, source.subject_list, source.code)
         return recordings_of_dataset(source, subjects), plan
     recordings = find_recordings(source, table=table)

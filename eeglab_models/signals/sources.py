@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from eeglab_models.configs import nearest
+from eeglab_models.signals.annotations import meaning_of
 from eeglab_models.signals.windows import Windows
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class Recording:
     rows: pd.DataFrame | None = None
 
     @property
+    def described(self) -> bool:
+        """Tell whether a table says what happens in the recording."""
+        return "label" in self.facts or self.rows is not None
+
+    @property
     def origin(self) -> dict[str, Any]:
         """Subject, session, task and run."""
         return {fact: getattr(self, fact) for fact in ORIGIN}
@@ -61,12 +67,10 @@ class Recording:
 
 def read_file(path: Path) -> mne.io.BaseRaw | mne.BaseEpochs:
     """Read a continuous recording or epochs, whichever the file holds."""
-    if not path.is_file():
-        near = nearest(path.name, [other.name for other in path.parent.glob("*")])
-        hint = f"Did you mean {path.with_name(near)}?" if near else "Check its name."
-        raise FileNotFoundError(f"There is no file {path}. {hint}")
     if not path.name.lower().endswith(EXTENSIONS):
         raise ValueError(f"{path} is no recording that mne reads; those end in {', '.join(EXTENSIONS)}.")
+    if path.suffix.lower() in (".edf", ".bdf"):
+        check_size(path)
     try:
         if EPOCHS.search(path.name):
             return mne.read_epochs(path, verbose="warning")
@@ -81,6 +85,24 @@ def read_file(path: Path) -> mne.io.BaseRaw | mne.BaseEpochs:
         raise ValueError(
             f"{path} cannot be read: {type(error).__name__}: {error}. Check that the file is whole."
         ) from error
+
+
+def check_size(path: Path) -> None:
+    """Refuse EDF and BDF files that hold more than their header tells; those cut short mne warns of."""
+    with open(path, "rb") as file:
+        head = file.read(256)
+        try:
+            n_bytes, n_records, n_signals = (int(head[a:b]) for a, b in ((184, 192), (236, 244), (252, 256)))
+            file.seek(256 + 216 * n_signals)
+            n_samples = sum(int(file.read(8)) for _ in range(n_signals))
+        except ValueError:
+            return  # mne says what is wrong with the header
+    told = n_bytes + n_records * n_samples * (3 if path.suffix.lower() == ".bdf" else 2)
+    if 0 < n_records and told < path.stat().st_size:
+        raise ValueError(
+            f"{path} has {path.stat().st_size:,} bytes where its header tells of {told:,}: it was altered, "
+            "most likely by a transfer as text. Get it again in binary mode."
+        )
 
 
 def is_path(source: Any) -> bool:
@@ -156,6 +178,10 @@ def recordings_of_mapping(items: Mapping[Any, Any], keys: tuple[Any, ...] = ()) 
 
 def recordings_of_path(path: Path) -> Iterator[Recording]:
     """Take a file, the data set whose root a folder is, or all recordings of a folder and of those in it."""
+    if not path.exists():
+        near = nearest(path.name, [other.name for other in path.parent.glob("*")])
+        hint = f"Did you mean {path.with_name(near)}?" if near else "Check its name."
+        raise FileNotFoundError(f"There is no file {path}. {hint}")
     if not path.is_dir():
         yield Recording(path.as_posix(), path)
     elif (path / "dataset_description.json").is_file():
@@ -214,7 +240,8 @@ def read_table(table: str | Path | pd.DataFrame, recordings: Sequence[Recording]
     if not isinstance(table, pd.DataFrame):
         if not Path(table).is_file():
             raise FileNotFoundError(f"There is no table {table}. Check its name.")
-        table = pd.read_csv(table, sep="\t" if str(table).endswith(".tsv") else ",")
+        names = dict.fromkeys(("file", *ORIGIN), str)  # 01 is no number
+        table = pd.read_csv(table, sep="\t" if str(table).endswith(".tsv") else ",", dtype=names)
     if "label" not in table or ("file" not in table and len(recordings) > 1):
         raise ValueError(
             "A table needs the columns label and, for several recordings, file; onset and duration in "
@@ -240,7 +267,8 @@ def read_table(table: str | Path | pd.DataFrame, recordings: Sequence[Recording]
             # What the table leaves out is not asked for.
             continue
         facts = rows.drop(columns=["file", "onset", "duration"], errors="ignore").iloc[0].to_dict()
-        origin = {fact: str(facts.pop(fact)) for fact in ORIGIN if fact in facts}
+        origin = {fact: facts.pop(fact) for fact in ORIGIN if fact in facts}
+        origin = {fact: str(value) for fact, value in origin.items() if pd.notna(value)}
         if "onset" in rows:
             facts.pop("label")
             described.append(replace(recording, rows=rows.reset_index(drop=True), facts=facts, **origin))
@@ -268,6 +296,38 @@ def find_dataset(name: str) -> "BaseDataset":
     return known[name]()
 
 
+def describe_source(name: str, table: str | None = None) -> tuple[list[Any], list[str]]:
+    """List the subjects and the labels that a data set, or files and their table, hold."""
+    if not is_path(name):
+        dataset = find_dataset(name)
+        return list(dataset.subject_list), list(dataset.event_id)
+    recordings = find_recordings(name, table=table)
+    subjects = list(dict.fromkeys(item.subject for item in recordings))
+    if None in subjects and len(recordings) > 1:
+        raise ValueError(
+            f"{name} does not tell whose its {len(recordings)} recordings are. Name a table with the columns "
+            "file, label and subject, or the root of a BIDS data set."
+        )
+    return [item for item in subjects if item is not None], sorted(set().union(*map(labels_of, recordings)))
+
+
+def labels_of(recording: Recording) -> set[str]:
+    """Tell the labels of a recording by its table or else by its header, without reading samples."""
+    if "label" in recording.facts:
+        return {str(recording.facts["label"])}
+    if recording.rows is not None:
+        return set(recording.rows["label"].map(str))
+    signal = recording.open()
+    if isinstance(signal, mne.BaseEpochs):
+        return set(signal.event_id)
+    return {name for name in map(str, signal.annotations.description) if meaning_of(name, {}) == "event"}
+
+
+def spell_subject(subject: Any) -> str:
+    """Spell a subject alike, whether it is called 1, "1" or "01"."""
+    return str(subject).lstrip("0") or "0"
+
+
 def choose_subjects(subjects: Any, known: Sequence[Any], where: str) -> list[Any]:
     """Read subjects given as one, as several or not at all, and name those that there are."""
     if subjects is None:
@@ -276,6 +336,10 @@ def choose_subjects(subjects: Any, known: Sequence[Any], where: str) -> list[Any
     chosen = [
         item.item() if isinstance(item, np.generic) else item for item in ([subjects] if alone else subjects)
     ]
+    # YAML, tables and BIDS spell the same subject 1, "1" and "01".
+    spelt = {spell_subject(item): item for item in known}
+    if len(spelt) == len(known):
+        chosen = [item if item in known else spelt.get(spell_subject(item), item) for item in chosen]
     unknown = [item for item in chosen if item not in known]
     if unknown or not chosen:
         whole = all(isinstance(item, int) for item in known) and list(known) == list(

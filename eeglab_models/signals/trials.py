@@ -35,9 +35,9 @@ def cut_epochs(epochs: mne.BaseEpochs, plan: Plan, recording: Recording | None =
     )
     epochs = epochs.copy().load_data()
     if plan.events:
-        known = [name for name in plan.events if name in epochs.event_id]
+        known = [name for name in plan._called if name in epochs.event_id]
         if not known:
-            raise NoWindowError(events_error(plan.events, set(epochs.event_id), "the epochs"))
+            raise NoWindowError(events_error(plan._called, set(epochs.event_id), "the epochs"))
         epochs = epochs[known]
     if not len(epochs):
         raise NoWindowError("No window is left. Check events, and which epochs were dropped.")
@@ -54,7 +54,7 @@ def cut_epochs(epochs: mne.BaseEpochs, plan: Plan, recording: Recording | None =
             f"from {tmin:g} s to {epochs.tmax if plan.tmax is None else plan.tmax:g} s. Change tmin and tmax."
         )
     names = {code: name for name, code in epochs.event_id.items()}
-    labels = np.array([names[code] for code in epochs.events[:, 2]], dtype=str)
+    labels = np.array([plan._called.get(names[code], names[code]) for code in epochs.events[:, 2]], dtype=str)
     low, high = epochs.info["highpass"], epochs.info["lowpass"]
     band = (low or None, high if high < sfreq / 2 else None)
     finding = "None: windows that are cut already are too short for it."
