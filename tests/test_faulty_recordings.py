@@ -1,6 +1,7 @@
 """Recordings as people have them: what is wrong with them is seen, and wrong numbers reach no model."""
 
 import warnings
+from dataclasses import replace
 
 import mne
 import numpy as np
@@ -540,3 +541,34 @@ def test_copies_and_mirrors_are_refused_where_channels_are_passed_as_they_are(ra
     for source in (make(data=data), load_windows(make(data=data)), load_windows(make(data=data)).epochs):
         with pytest.raises(ValueError, match="C3 and C4 hold mirrored"):
             prepare(source, model)
+
+
+def test_a_file_of_annotations_only_is_named(tmp_path):
+    edfio = pytest.importorskip("edfio")
+    edfio.Edf([], annotations=[edfio.EdfAnnotation(1.0, 2.0, "left")]).write(tmp_path / "only.edf")
+
+    with pytest.raises(ValueError, match="no EEG channel; it has none at all, only annotations"):
+        load_windows(tmp_path / "only.edf")
+
+
+def test_a_model_that_knows_channels_by_position_without_names_takes_any(raw, monkeypatch):
+    contract = replace(EEGDINO.contract, channels_known_by="position", ch_names=None)
+    monkeypatch.setattr(EEGDINO, "contract", contract)
+
+    assert "8 of 8 picked by name" in prepare(raw, dino()).report["channels"]
+
+
+def test_a_ceiling_that_is_not_there_is_not_told(raw):
+    windows = load_windows(raw)
+    windows.data[0, 0] = 0.0
+
+    with pytest.raises(ValueError, match=r"channels that are flat or no number \(Fp1\)"):
+        prepare(windows, dino(), ceiling=None)
+
+
+def test_recordings_of_several_rates_are_prepared_one_by_one_and_not_joined_before(raw):
+    slow = make(sfreq=128.0)
+
+    assert len(prepare([raw, slow], dino())) == 20
+    with pytest.raises(ValueError, match="rate in Hz"):
+        load_windows([raw, slow])

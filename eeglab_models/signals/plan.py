@@ -9,7 +9,7 @@ import numpy as np
 from eeglab_models.configs import nearest
 from eeglab_models.models.report import shorten
 from eeglab_models.signals.annotations import check_meanings
-from eeglab_models.signals.electrodes import sort_channels
+from eeglab_models.signals.electrodes import montage, sort_channels
 from eeglab_models.signals.windows import Report
 
 __all__ = ["Plan"]
@@ -117,10 +117,12 @@ def choose_channels(recording: Any, plan: Plan) -> tuple[Any, Report]:
     else:
         kept, others, unknown = sort_channels(recording.info)
         if unknown:
+            near = nearest(unknown[0], montage().ch_names) or "Fp1"
             raise ValueError(
                 f"{len(unknown)} channels are called EEG, but no electrode bears their names and none has a "
-                f"position: {shorten(unknown)}; names like Fp1, C3, Oz are known. Rename them, set types or "
-                "a montage, or say which to take with channels=."
+                f"position: {shorten(unknown)}; names like Fp1, C3, Oz are known. Name them with "
+                f"raw.rename_channels({{{unknown[0]!r}: {near!r}}}), set types or a montage (of EGI's nets "
+                "raw.set_montage('GSN-HydroCel-128')), or say which to take with channels=."
             )
     if not kept:
         has = ", ".join(names) if names else "none at all, only annotations"

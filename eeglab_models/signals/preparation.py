@@ -339,7 +339,7 @@ def describe_choice(
     if left_out:
         finding += f"; {len(left_out)} left out: {shorten(left_out)}"
     contract = model.contract
-    if contract.channels_known_by not in ("slot", "position"):
+    if contract.channels_known_by not in ("slot", "position") or contract.ch_names is None:
         return finding + "."
     strangers = sorted(set(wanted).difference(contract.ch_names))
     if strangers:
