@@ -541,6 +541,9 @@ def test_copies_and_mirrors_are_refused_where_channels_are_passed_as_they_are(ra
     for source in (make(data=data), load_windows(make(data=data)), load_windows(make(data=data)).epochs):
         with pytest.raises(ValueError, match="C3 and C4 hold mirrored"):
             prepare(source, model)
+    # An average over all channels would hide the mirror.
+    with pytest.raises(ValueError, match="C3 and C4 hold mirrored"):
+        prepare(make(data=data), eegpt())
 
 
 def test_a_file_of_annotations_only_is_named(tmp_path):

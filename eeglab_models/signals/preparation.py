@@ -97,6 +97,7 @@ def prepare(
             windows = note(windows, "amplitude", f"{amplitude:.1f} µV, median standard deviation: plausible.")
         wanted = choose_channels(windows, model, ch_names, missing)
         windows = handle_bad(windows, model, wanted, bad_windows, ceiling)
+        check_copies(windows, wanted)
         windows = take_reference(windows, model)
         windows = pick_channels(windows, model, wanted, missing, least_share)
         windows = resample(windows, model)
@@ -246,6 +247,14 @@ def handle_bad(
     return note(widened(windows, data, n_around), "bad windows", finding + ": filled by spherical splines.")
 
 
+def check_copies(windows: Windows, wanted: list[str] | None) -> None:
+    """Refuse channels to pass that copy or mirror others, before an average hides which do."""
+    own = windows.ch_names
+    rows = [i for i, name in enumerate(own) if wanted is None or spell_channel(name) in wanted]
+    if rows:
+        check_result(windows.data[:, rows], [own[i] for i in rows])
+
+
 def widened(windows: Windows, data: np.ndarray, n_around: int, **changes: Any) -> Windows:
     """Replace the samples of windows, and those around them."""
     if not n_around:
@@ -282,9 +291,6 @@ def pick_channels(
 ) -> Windows:
     """Bring the channels into the order of the model, by name."""
     if wanted is None:
-        # An average over two channels mirrors them by itself.
-        by_itself = model.contract.reference == "average" and len(windows.ch_names) == 2
-        check_result(windows.data, windows.ch_names, signs=(1,) if by_itself else (1, -1))
         means = "mixed by the learned projection" if missing == "project" else "in the order of the recording"
         return note(windows, "channels", f"All {len(windows.ch_names)}, {means}.")
     own = [spell_channel(name) for name in windows.ch_names]

@@ -130,10 +130,7 @@ def find_bad_channels(
 
 
 def check_result(
-    data: Float[np.ndarray, "n_windows n_chans n_times"],
-    ch_names: Sequence[str],
-    filled: Sequence[str] = (),
-    signs: Sequence[int] = (1, -1),
+    data: Float[np.ndarray, "n_windows n_chans n_times"], ch_names: Sequence[str], filled: Sequence[str] = ()
 ) -> None:
     """Refuse windows that no electrodes can have given: all zeros, or channels that copy or mirror others."""
     own = [index for index, name in enumerate(ch_names) if name not in filled]
@@ -145,11 +142,10 @@ def check_result(
     few = few - few.mean(axis=-1, keepdims=True)
     size = np.abs(few).max(axis=(0, 2))
     for i in range(len(own)):
-        for sign in signs:
+        for sign, word in ((1, "the same"), (-1, "mirrored")):
             rest = np.abs(few[:, i + 1 :] - sign * few[:, i : i + 1]).max(axis=(0, 2), initial=0)
             twins = np.flatnonzero((rest <= 1e-5 * size[i]) & (size[i] > 0))
             if len(twins):
-                word = "the same" if sign == 1 else "mirrored"
                 raise ValueError(
                     f"{ch_names[own[i]]} and {ch_names[own[i + 1 + twins[0]]]} hold {word} signal, which two "
                     "electrodes never do. Drop one of them, or check the reference."
