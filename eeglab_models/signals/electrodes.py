@@ -69,7 +69,8 @@ def sort_channels(info: mne.Info) -> tuple[list[str], dict[str, str], list[str]]
     scalp, others, unknown = [], {}, []
     # BioSemi's caps call electrodes A1 to A32.
     by_letter = {"A3", "A4"} <= set(info["ch_names"])
-    for channel, kind in zip(info["chs"], info.get_channel_types(), strict=True):
+    kinds = info.get_channel_types() if info["chs"] else []
+    for channel, kind in zip(info["chs"], kinds, strict=True):
         name = channel["ch_name"]
         bare = PREFIX.sub("", name.strip()).strip(". ").upper()
         placed = np.isfinite(channel["loc"][:3]).all() and channel["loc"][:3].any()
