@@ -3,10 +3,13 @@
 import hashlib
 from pathlib import Path
 
+import mne
+import numpy as np
 import pytest
 import torch
 
 from eeglab_models import EEGDINO, EEGPT, CodeBrain, FBLightConvNet
+from eeglab_models.features import features_of
 from eeglab_models.models.checkpoints import find_checkpoint, shipped_checkpoint
 
 README = Path(__file__).parents[1] / "data" / "README.md"
@@ -14,6 +17,7 @@ README = Path(__file__).parents[1] / "data" / "README.md"
 
 SHIPPED = {
     "codebrain-toy": CodeBrain,
+    "eegdino-real": EEGDINO,
     "eegdino-toy": EEGDINO,
     "eegpt-toy": EEGPT,
     "fblightconvnet-simulated": FBLightConvNet,
@@ -28,7 +32,7 @@ def test_a_shipped_checkpoint_loads_whole_and_is_the_one_of_its_card(name):
 
     assert (report.new, report.ignored) == ((), ())
     assert f"`{report.fingerprint}`" in (folder / "README.md").read_text()
-    assert len(model.eval()(torch.randn(1, 22, model.n_times))) == 1
+    assert len(model.eval()(torch.randn(1, model.n_chans, model.n_times))) == 1
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -57,3 +61,23 @@ def test_folders_and_repositories_are_left_as_they_are(monkeypatch, tmp_path):
 
     assert [find_checkpoint(name) for name in ("mine", "user/model")] == ["mine", "user/model"]
     assert find_checkpoint("eegpt-toy") == shipped_checkpoint("eegpt-toy")
+
+
+@pytest.mark.parametrize("name", ["eegdino-real"])
+def test_features_of_a_shipped_encoder_are_one_call_that_no_gain_changes(name):
+    names = ["Fp1", "Fp2", "F7", "F3", "Fz", "F4", "F8", "T7", "C3", "Cz", "C4", "T8"]
+    names += ["P7", "P3", "Pz", "P4", "P8", "O1", "O2"]
+    signal = np.random.default_rng(0).normal(scale=1e-5, size=(19, 200 * 13))
+    quiet, loud = (
+        mne.io.RawArray(signal * gain, mne.create_info(names, 200.0, "eeg"), verbose="error")
+        for gain in (1, 3)
+    )
+    features, windows = features_of(name, quiet, events=[])
+
+    assert len(features) == len(windows) == 3
+    np.testing.assert_allclose(features_of(name, loud, events=[])[0], features, rtol=1e-3, atol=1e-3)
+
+
+def test_a_checkpoint_without_a_readout_is_refused():
+    with pytest.raises(FileNotFoundError, match=r"readout\.json"):
+        features_of("eegdino-toy", None)

@@ -8,6 +8,7 @@ A configuration has these parts, of which only `encoder` and `tokenizer` may be 
     data:                                                          # one source or more, prepared alike
       seconds: 4.0                           # length of a window; else that of the corpus
       channels: [C3, Cz, C4]                 # else those of simulation, corpus or contract
+      left_out: [Subject23]                  # who takes no part at all, because others test on them
       held_out: 2                            # the last subjects of every source, or a list of names
       simulated: {n_subjects: 9}             # arguments of SimulatedMotorImagery
       recordings: {source: recordings/}      # a folder, or a list; arguments of build_corpus
@@ -53,6 +54,9 @@ OBJECTIVES = {
     "CodePrediction": ("codebrain.code_prediction", "codebrain", "CodeBrain"),
     "MaskedAlignment": ("eegpt.alignment", "eegpt", "EEGPT"),
     "SelfDistillation": ("eegdino.self_distillation", "eegdino", "EEGDINO"),
+    "MaskedSpectra of CodeBrain": ("spectra", "codebrain", "CodeBrain"),
+    "MaskedSpectra of EEGPT": ("spectra", "eegpt", "EEGPT"),
+    "MaskedSpectra of EEGDINO": ("spectra", "eegdino", "EEGDINO"),
 }
 READY = Path(__file__).with_name("configs")
 RECORD = "configuration.json"
@@ -302,7 +306,8 @@ def find(source: str | Path) -> Path:
 def find_classes(objective: str) -> tuple[Any, type[EEGModel]]:
     """Import an objective and the model whose contract its windows keep."""
     module, model_module, model = OBJECTIVES[objective]
-    found = getattr(importlib.import_module(f"eeglab_models.pretraining.{module}"), objective)
+    own = importlib.import_module(f"eeglab_models.pretraining.{module}")
+    found = getattr(own, objective.partition(" of ")[0])
     return found, getattr(importlib.import_module(f"eeglab_models.models.{model_module}"), model)
 
 

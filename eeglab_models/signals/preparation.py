@@ -19,7 +19,7 @@ from eeglab_models.signals.recordings import load_parts, load_windows
 from eeglab_models.signals.trials import is_cut
 from eeglab_models.signals.windows import Stamp, Windows, concatenate
 
-__all__ = ["check_prepared", "prepare"]
+__all__ = ["check_prepared", "level_recordings", "prepare"]
 
 
 def prepare(
@@ -103,6 +103,51 @@ def prepare(
         windows = resample(windows, model)
         prepared.append(scale(windows, model))
     return concatenate(prepared)
+
+
+def level_recordings(windows: Windows, level: float = 10.0, by: Sequence[str] = ("subject",)) -> Windows:
+    """Bring recordings to the average reference and to one amplitude, without labels.
+
+    Amplitudes differ by skulls, gels and amplifiers; one factor for all channels and windows of a recording
+    takes that away and keeps what differs within it.
+
+    Parameters
+    ----------
+    windows : Windows
+        Prepared, or in microvolts.
+    level : float
+        Standard deviation, over all samples of a group, that its median channel gets, in microvolts.
+    by : sequence of str
+        Columns of the metadata: windows that agree in them are one recording. Empty takes all as one.
+
+    Returns
+    -------
+    levelled : Windows
+        The same windows, levelled, in their unit.
+
+    Raises
+    ------
+    ValueError
+        If the windows lack these metadata, or hold no signal.
+    """
+    lacking = [name for name in by if windows.metadata is None or name not in windows.metadata]
+    if lacking:
+        raise ValueError(
+            f"Levelling needs the columns {', '.join(by)} in the metadata, got none named "
+            f"{', '.join(lacking)}. Pass by=()."
+        )
+    data = windows.data - windows.data.mean(axis=1, keepdims=True)  # (n_windows, n_chans, n_times)
+    # What is unknown, such as a session, is a group as well.
+    groups = windows.metadata.groupby(list(by), dropna=False).ngroup() if by else np.zeros(len(data))
+    unit = {"µV": 1.0, "mV": 1e-3, "µV/100": 1e-2, "V": 1e-6}[windows.unit]
+    for group in np.unique(groups):
+        own = np.asarray(groups == group)
+        spread = np.median(data[own].std(axis=(0, 2)))
+        if not spread > 0:
+            raise ValueError("Levelling needs a signal, got channels that are flat. Leave them out.")
+        data[own] *= level * unit / spread
+    # What lies around the windows was not levelled.
+    return replace(windows, data=data, wide=None)
 
 
 def check_prepared(windows: Windows, model: EEGModel) -> None:

@@ -24,7 +24,7 @@ from eeglab_models.pretraining.corpus.shards import (
     write_manifest,
 )
 from eeglab_models.signals.electrodes import spell_channel
-from eeglab_models.signals.preparation import prepare, target_rate
+from eeglab_models.signals.preparation import level_recordings, prepare, target_rate
 from eeglab_models.signals.sources import Recording, find_recordings
 from eeglab_models.signals.windows import Report, Stamp, Windows
 
@@ -74,6 +74,7 @@ def build_corpus(
     length: float | None = None,
     ch_names: Sequence[str] | None = None,
     amplitude: float | None = 100.0,
+    level: float | None = None,
     skip_start: float = 60.0,
     skip_end: float = 60.0,
     shortest: float = 300.0,
@@ -112,6 +113,9 @@ def build_corpus(
         Channels in their order; None means those of the model, or of its contract.
     amplitude : float or None
         Reject windows that reach this many microvolts after preparation; None keeps them.
+    level : float or None
+        Bring every recording to the average reference and to this standard deviation of its median channel,
+        in microvolts, as `level_recordings` does; None leaves both.
     skip_start, skip_end : float
         Seconds to leave out at both ends of a continuous recording.
     shortest : float
@@ -154,7 +158,13 @@ def build_corpus(
     folder = Path(folder)
     recordings = find_recordings(source, subject)
     target = Target.of(model, length, ch_names)
-    rules = {"amplitude": amplitude, "skip_start": skip_start, "skip_end": skip_end, "shortest": shortest}
+    rules = {
+        "amplitude": amplitude,
+        "level": level,
+        "skip_start": skip_start,
+        "skip_end": skip_end,
+        "shortest": shortest,
+    }
     preparing = {"bad_windows": bad_windows, **preparing}
     settings = {"model": model.contract.model, "dtype": dtype, "stamp": target.stamp_as_json(), **rules}
     settings |= {
@@ -277,6 +287,8 @@ def take_windows(
             seconds = opened.n_times / opened.info["sfreq"]
             opened = crop(opened, seconds, target, rules)
         windows = prepare(opened, target.expectation(), **loading, **preparing)
+        if rules["level"] is not None:
+            windows = level_recordings(windows, rules["level"], by=())
         data = windows.data
         if rules["amplitude"] is not None:
             peak = np.maximum(data.max(axis=(1, 2)), -data.min(axis=(1, 2)))  # (n_windows,)

@@ -29,6 +29,7 @@ class Data:
     seconds: Annotated[float, Gt(0)] | None = None
     channels: tuple[str, ...] | None = None
     held_out: Annotated[int, Ge(0)] | tuple[int | str, ...] = 0
+    left_out: tuple[int | str, ...] = ()
     simulated: Mapping[str, Any] | None = None
     recordings: Mapping[str, Any] | None = None
     corpus: str | None = None
@@ -78,11 +79,12 @@ class Data:
         if self.simulated is not None:
             parts.append(simulate(self, model))
         if self.recordings is not None:
-            parts.append(split(self.build(model, folder / "corpus"), self.held_out))
+            parts.append(split(self.build(model, folder / "corpus"), self.held_out, self.left_out))
         if self.corpus is not None:
             from eeglab_models.pretraining.corpus.reading import Corpus
 
-            parts.append(split(Corpus(self.corpus, self.stand_in(model)), self.held_out))
+            corpus = Corpus(self.corpus, self.stand_in(model))
+            parts.append(split(corpus, self.held_out, self.left_out))
         learn = [own for own, _ in parts]
         held_out = [own for _, own in parts if own is not None]
         return join(learn), join(held_out) if held_out else None
@@ -127,8 +129,15 @@ def simulate(data: Data, model: type[EEGModel]) -> tuple[Any, Any]:
     return learn, held_out
 
 
-def split(corpus: Any, held_out: int | Collection[int | str]) -> tuple[Any, Any]:
-    """Hold out subjects of a corpus; None if nobody is held out."""
+def split(
+    corpus: Any, held_out: int | Collection[int | str], left_out: Collection[int | str] = ()
+) -> tuple[Any, Any]:
+    """Hold out subjects of a corpus, and leave out others; None if nobody is held out."""
+    if left_out:
+        there = set(corpus.recordings["subject"].dropna())
+        # Whoever lacks these recordings may train all the same.
+        named = sorted(there & set(map(str, left_out)))
+        corpus = corpus.split(named)[0] if named else corpus
     if not held_out:
         return corpus, None
     subjects = sorted(set(corpus.recordings["subject"].dropna()))

@@ -1,0 +1,76 @@
+"""Features of an encoder as its card recommends: prepared, levelled, read and centred in one call."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from eeglab_models.configs import read_json
+from eeglab_models.features.embeddings import extract_features
+from eeglab_models.models.checkpoints import find_checkpoint
+from eeglab_models.signals.preparation import level_recordings, prepare
+from eeglab_models.signals.windows import Windows
+
+__all__ = ["features_of"]
+
+FILE = "readout.json"
+RECORDING = ("subject", "session", "run")
+
+
+def features_of(
+    name: str | Path, recording: Any, **loading: Any
+) -> tuple[Float[np.ndarray, "n_windows n_features"], Windows]:
+    """Describe recordings by an encoder that comes with the repository, as its card recommends.
+
+    The encoder's ``readout.json`` says which model it is, which band its people were filtered to, to what
+    amplitude recordings are brought, which layer is read and how its tokens are pooled. Where the metadata
+    tell subjects, the average features of each are taken away: that reads no label, but all windows of a
+    subject.
+
+    Parameters
+    ----------
+    name : str or pathlib.Path
+        Checkpoint of the repository, such as ``"eegdino-real"``, or a folder with a ``readout.json``.
+    recording : Windows, or anything that `load_windows` reads
+        With the channels of the encoder, in windows of its length. A recording is filtered to the encoder's
+        band; windows should have been.
+    **loading
+        Further arguments of `prepare`, such as ``events=[]``.
+
+    Returns
+    -------
+    features : numpy.ndarray, shape (n_windows, n_features)
+        One row per window, float32.
+    windows : Windows
+        The prepared windows, with labels and metadata.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such checkpoint, or if it recommends no readout.
+    ValueError
+        If the recording does not fit the encoder.
+    """
+    folder = Path(find_checkpoint(str(name)))
+    if not (folder / FILE).is_file():
+        raise FileNotFoundError(
+            f"{folder} has no {FILE}, got a checkpoint without a recommended readout. Choose a layer, and "
+            "pass it to extract_features."
+        )
+    readout = read_json(folder / FILE)
+    model_class = getattr(importlib.import_module("eeglab_models"), readout["model"])
+    model = model_class.from_pretrained(folder)
+    if not isinstance(recording, Windows):
+        loading = readout["band"] | loading
+    windows = prepare(recording, model, **loading)
+    known = [] if windows.metadata is None else list(windows.metadata)
+    windows = level_recordings(
+        windows, readout["level"], by=[column for column in RECORDING if column in known]
+    )
+    features = extract_features(model, windows, layer=readout["layer"], pool=readout["pool"])
+    if "subject" in known:
+        for rows in windows.metadata.groupby("subject").indices.values():
+            features[rows] -= features[rows].mean(axis=0)
+    return features, windows
