@@ -33,6 +33,34 @@ PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 CONVERT = "Convert pickled weights once, where you trust them: eeglab-models convert FILE FOLDER."
 
 
+def locate(
+    source: str, filename: str, hub: dict[str, Any], subfolder: str = ""
+) -> tuple[Path | None, list[Path]]:
+    """Find the configuration and the files of weights; a single file may come without a configuration."""
+    path = Path(source)
+    if not path.is_file() and path.suffix not in {".safetensors", *PICKLES}:
+        inside = f"{subfolder.rstrip('/')}/" if subfolder else ""
+        check_names(inside + filename, hub["revision"], hub["token"])
+        config = fetch(source, inside + CONFIG_FILE, hub)
+        # A branch may move in between: all files have to come from one commit.
+        parts = config.parts
+        commit = parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-2] else hub["revision"]
+        hub["revision"] = commit
+        try:
+            return config, [fetch(source, inside + filename, hub)]
+        except (FileNotFoundError, ConnectionError):
+            if filename != WEIGHTS_FILE or not is_listed(source, inside, hub):
+                raise
+        return config, fetch_listed(source, inside, hub)
+    if subfolder:
+        raise ValueError(f"subfolder={subfolder!r} is looked for in folders and repositories, got {source}.")
+    if path.suffix == ".safetensors" and not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}. Check its name, or pass a folder.")
+    weights = fetch(str(path.parent), path.name, hub)
+    config = path.with_name(CONFIG_FILE)
+    return (config if config.is_file() else None), [weights]
+
+
 def fetch(source: str, filename: str, hub: dict[str, Any]) -> Path:
     """Find a file in a folder or download it from the Hub, its content checked against the stated hash.
 

@@ -22,17 +22,7 @@ from torch import Tensor, nn
 from eeglab_models.configs import about
 from eeglab_models.files import UNFINISHED, flush, hash_file
 from eeglab_models.models.arguments import check_fixed_arguments, name_assumed
-from eeglab_models.models.download import (
-    CONFIG_FILE,
-    PICKLES,
-    WEIGHTS_FILE,
-    check_names,
-    fetch,
-    fetch_listed,
-    is_listed,
-    read_promise,
-    read_weights,
-)
+from eeglab_models.models.download import CONFIG_FILE, WEIGHTS_FILE, locate, read_promise, read_weights
 from eeglab_models.models.report import LoadReport, fingerprint, keys_of, shorten
 
 __all__ = ["fill_model"]
@@ -236,34 +226,6 @@ def check_size(
             f"The configuration of {source} describes a model of {expected / 1e9:.0f} GB, its weights "
             f"hold {given / 1e6:.1f} MB: one of them is not what was published. Nothing was built."
         )
-
-
-def locate(
-    source: str, filename: str, hub: dict[str, Any], subfolder: str = ""
-) -> tuple[Path | None, list[Path]]:
-    """Find the configuration and the files of weights; a single file may come without a configuration."""
-    path = Path(source)
-    if not path.is_file() and path.suffix not in {".safetensors", *PICKLES}:
-        inside = f"{subfolder.rstrip('/')}/" if subfolder else ""
-        check_names(inside + filename, hub["revision"], hub["token"])
-        config = fetch(source, inside + CONFIG_FILE, hub)
-        # A branch may move in between: all files have to come from one commit.
-        parts = config.parts
-        commit = parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-2] else hub["revision"]
-        hub["revision"] = commit
-        try:
-            return config, [fetch(source, inside + filename, hub)]
-        except (FileNotFoundError, ConnectionError):
-            if filename != WEIGHTS_FILE or not is_listed(source, inside, hub):
-                raise
-        return config, fetch_listed(source, inside, hub)
-    if subfolder:
-        raise ValueError(f"subfolder={subfolder!r} is looked for in folders and repositories, got {source}.")
-    if path.suffix == ".safetensors" and not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}. Check its name, or pass a folder.")
-    weights = fetch(str(path.parent), path.name, hub)
-    config = path.with_name(CONFIG_FILE)
-    return (config if config.is_file() else None), [weights]
 
 
 def fill_model(
