@@ -270,7 +270,7 @@ def test_a_part_of_the_encoder_loads_if_asked_and_the_rest_is_named(model, folde
 def test_a_file_of_which_nothing_fits_is_refused_whatever_is_allowed(model, folder):
     def replace(weights):
         for key in list(weights):
-            weights[f"other.{key}"] = weights.pop(key)
+            weights[f"{key}_other"] = weights.pop(key)
 
     edit(folder, replace)
 
