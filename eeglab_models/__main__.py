@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from eeglab_models.text import plain
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -25,7 +27,7 @@ def ends_in_a_sentence(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*arguments, **options)
         except (OSError, ValueError) as error:
-            typer.echo(error, err=True)
+            typer.echo(plain(error), err=True)
             raise typer.Exit(1) from error
         except KeyboardInterrupt:
             typer.echo("Interrupted. Run the same command again to go on; what is done stays done.", err=True)
@@ -35,10 +37,14 @@ def ends_in_a_sentence(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def open_console() -> "Console":
-    """Open a console that takes no text for markup, whatever a file or a failed run is called or says."""
+    """Open a console that takes no text for markup or control, whatever a file or a run is called or says."""
     from rich.console import Console
 
-    return Console(soft_wrap=True, highlight=False, markup=False)
+    class PlainConsole(Console):
+        def render_str(self, text: str, **options: Any) -> Any:
+            return super().render_str(plain(text), **options)
+
+    return PlainConsole(soft_wrap=True, highlight=False, markup=False)
 
 
 @app.callback()
@@ -99,7 +105,7 @@ def convert(
     report = convert_checkpoint(
         source, folder, model=model, encoder=encoder, config=arguments, n_outputs=n_outputs
     )
-    typer.echo(f"{report}\nWritten to {folder}")
+    typer.echo(plain(f"{report}\nWritten to {folder}"))
 
 
 @app.command()

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "eeglab_models"
 
 # A unit may import units of earlier lines, never of its own or a later one.
 LAYERS = [
-    {"configs", "files", "models.channels", "models.fourier", "moved"},
+    {"configs", "files", "models.channels", "models.fourier", "moved", "text"},
     {
         *("models.arguments", "models.banded_attention", "models.dropout_attention"),
         "models.global_convolution",

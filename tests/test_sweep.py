@@ -158,6 +158,21 @@ def test_a_run_that_takes_too_much_is_stopped(run, tmp_path, limits, parameters,
     assert sentence in outcome.problem
 
 
+@pytest.mark.parametrize("jump", [-1e6, 1e6])
+def test_limits_and_times_survive_a_clock_that_jumps(run, tmp_path, monkeypatch, jump):
+    """Set back, the wall clock would let a run go on for ever; set forward, it would end it at once."""
+    clock, calls = time.time, []
+    monkeypatch.setattr(time, "time", lambda: calls.append(1) or clock() + jump * (len(calls) > 1))
+    short, long = Limits(seconds=0.1), Limits(seconds=600)
+
+    late = execute(run(number=1, seconds=20.0), tmp_path, short)
+    early = execute(run(number=2, seconds=1.0), tmp_path, long)
+
+    assert "Stopped after 0.1 s" in late.problem
+    assert (early.status, early.problem) == ("done", "")
+    assert 0 < early.seconds < 600
+
+
 def test_limits_hold_beside_a_child_that_cannot_be_asked(run, tmp_path):
     """A child that is over but not waited for has no folder, and psutil refuses to say one."""
     zombie = subprocess.Popen(["true"])

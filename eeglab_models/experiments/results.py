@@ -364,12 +364,14 @@ def draw(table: pd.DataFrame, summary: pd.DataFrame, comparisons: pd.DataFrame, 
 
     from eeglab_models import plotting
 
-    figures = {
-        "scores": plotting.plot_run_scores(fold_scores(table)),
-        "forest": plotting.plot_forest(summary),
-    }
-    if len(comparisons):
-        figures["differences"] = plotting.plot_differences(comparisons)
+    # A dollar in a name is no formula.
+    with plt.rc_context({"text.parse_math": False}):
+        figures = {
+            "scores": plotting.plot_run_scores(fold_scores(table)),
+            "forest": plotting.plot_forest(summary),
+        }
+        if len(comparisons):
+            figures["differences"] = plotting.plot_differences(comparisons)
     paths = []
     for name, figure in figures.items():
         paths.append(folder / f"{name}.png")

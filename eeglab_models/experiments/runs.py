@@ -289,7 +289,7 @@ class Watch:
         self.thread = threading.Thread(target=self.look, daemon=True)
 
     def __enter__(self) -> "Watch":
-        self.start = time.time()
+        self.start = time.monotonic()
         if self.limits.seconds is not None or self.limits.n_bytes is not None:
             self.thread.start()
         return self
@@ -306,7 +306,7 @@ class Watch:
                 self.kernel = [child for child in children if ask(child.cwd, "") == str(self.work)]
             family = [*self.kernel, *(child for one in self.kernel for child in ask(one.children, [], True))]
             n_bytes = sum(memory.rss for one in family if (memory := ask(one.memory_info, None)))
-            self.judge(time.time() - self.start, n_bytes)
+            self.judge(time.monotonic() - self.start, n_bytes)
             if self.reason:
                 for process in family:
                     ask(process.kill, None)

@@ -257,7 +257,7 @@ class Dispatcher:
         future = self.client.submit(execute, run, self.folder, self.limits, key=key, pure=False)
         self.flying[future] = run
         self.attempts[run.id] = count_attempts(run.home(self.folder))
-        self.progress.running[run.id] = (time.time(), run.parameters)
+        self.progress.running[run.id] = (time.monotonic(), run.parameters)
 
     def count(self, run: Run, outcome: Outcome) -> None:
         """Add one outcome to the progress."""

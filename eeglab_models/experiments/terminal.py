@@ -17,6 +17,7 @@ from rich.text import Text
 from eeglab_models.experiments.grid import Grid
 from eeglab_models.experiments.results import State
 from eeglab_models.experiments.sweep import Progress
+from eeglab_models.text import plain
 
 __all__: list[str] = []
 
@@ -49,7 +50,7 @@ def list_runs(console: Console, grid: Grid, n_done: int, seconds: float | None, 
     varying = varying_parameters(grid)
     console.print(f"{grid.name}: {len(grid.runs)} runs of {grid.notebook.name}")
     for run in grid.runs[:N_LISTED]:
-        console.print(Text(f"  {run.id}  {describe(run.parameters, varying)}"))
+        console.print(f"  {run.id}  {describe(run.parameters, varying)}")
     if len(grid.runs) > N_LISTED:
         console.print(f"  and {len(grid.runs) - N_LISTED} more")
     left = len(grid.runs) - n_done
@@ -63,7 +64,7 @@ def live_progress(console: Console, grid: Grid) -> Iterator[Callable[[Progress],
     varying = varying_parameters(grid)
     name = TextColumn("{task.description}", markup=False)
     bar = Bar(name, BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[counts]}"))
-    task = bar.add_task(grid.name, total=len(grid.runs), counts="")
+    task = bar.add_task(plain(grid.name), total=len(grid.runs), counts="")
 
     def picture(progress: Progress) -> Table:
         left = progress.seconds_left
@@ -75,8 +76,9 @@ def live_progress(console: Console, grid: Grid) -> Iterator[Callable[[Progress],
         rows = Table.grid()
         rows.add_row(bar)
         for start, parameters in list(progress.running.values())[:8]:
-            elapsed = write_seconds(time.time() - start)
-            rows.add_row(Text(f"  {elapsed:>10}  {describe(parameters, varying)}", overflow="ellipsis"))
+            elapsed = write_seconds(time.monotonic() - start)
+            line = plain(f"  {elapsed:>10}  {describe(parameters, varying)}")
+            rows.add_row(Text(line, overflow="ellipsis"))
         return rows
 
     with Live(console=console, auto_refresh=False, transient=True) as live:
@@ -92,7 +94,7 @@ def show_outcome(console: Console, progress: Progress, folder: Path) -> None:
         f"{progress.remaining} not run; {progress.retried} lost with their worker and retried."
     )
     for name, problem in list(progress.problems.items())[:N_LISTED]:
-        console.print(Text(f"Failed: {folder / 'runs' / name / 'failed.ipynb'}: {problem}"))
+        console.print(f"Failed: {folder / 'runs' / name / 'failed.ipynb'}: {problem}")
     if progress.failed or progress.remaining:
         console.print("Run the same command again to try these once more; what is done stays done.")
 
@@ -119,7 +121,9 @@ def show_results(console: Console, state: State, summary: pd.DataFrame, comparis
         return
     for (dataset, evaluation), own in comparisons.groupby(["dataset", "evaluation"], sort=False):
         pair = Column("pair", overflow="fold")
-        table = Table(pair, "difference", "p", "p (Holm)", "better in", title=f"{dataset}, {evaluation}")
+        table = Table(
+            pair, "difference", "p", "p (Holm)", "better in", title=plain(f"{dataset}, {evaluation}")
+        )
         for row in own.itertuples():
             values = (f"{row.difference:+.3f}", f"{row.p_value:.3f}", f"{row.p_holm:.3f}")
             table.add_row(f"{row.a} - {row.b}", *values, f"{row.n_wins} of {row.n_subjects}")

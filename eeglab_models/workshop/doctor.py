@@ -57,11 +57,11 @@ def show_findings(console: "Console", findings: Sequence[Finding]) -> None:  # n
 
     table = Table("", "check", "found")
     for finding in findings:
-        table.add_row(Text(finding.status, MARKS[finding.status]), finding.name, Text(finding.found))
+        table.add_row(Text(finding.status, MARKS[finding.status]), finding.name, finding.found)
     console.print(table)
     to_mend = [finding for finding in findings if finding.status != OK]
     for finding in to_mend:
-        console.print(Text(f"{finding.name}: {finding.remedy}"))
+        console.print(f"{finding.name}: {finding.remedy}")
     if not to_mend:
         console.print("Nothing to mend.")
 
