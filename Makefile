@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet -c constraints.txt $(if $(WHEELS),--
 help:            ## show the commands
 	@sed -n 's/^\([a-z]*\):.*## */\1\t/p' $(MAKEFILE_LIST)
 
-demo: $(READY)   ## run the quickstart on the simulated data set, no download
+demo: $(READY)   ## run the quickstart on the recordings that come along, no download
 	$(BIN)/python -m eeglab_models demo
 
 test: lint       ## everything that CI runs: style, tests, every notebook, the site

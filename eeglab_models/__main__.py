@@ -57,8 +57,9 @@ def demo(
     output: Annotated[
         Path, typer.Option(help="Folder for the executed notebook, its page and the table.")
     ] = Path("outputs"),
+    simulated: Annotated[bool, typer.Option("--simulated", help="One simulated subject.")] = False,
 ) -> None:
-    """Run the quickstart notebook on simulated EEG and print its table."""
+    """Run the quickstart notebook on EEG of people, or on simulated EEG, and print its table."""
     import pandas as pd
     import papermill
     from nbconvert import HTMLExporter
@@ -71,11 +72,13 @@ def demo(
     output = output.resolve()
     output.mkdir(parents=True, exist_ok=True)
     executed = output / "quickstart.ipynb"
-    papermill.execute_notebook(source, executed, {"output_folder": str(output)}, cwd=output)
+    data = {"dataset": "SimulatedMotorImagery", "subjects": [2]} if simulated else {}
+    papermill.execute_notebook(source, executed, {"output_folder": str(output), **data}, cwd=output)
     page, _ = HTMLExporter().from_filename(str(executed))
     (output / "quickstart.html").write_text(page, encoding="utf-8")
 
-    table = Table("pipeline", "accuracy", "95 % interval", title="Left or right hand? Simulated EEG")
+    whose = "Simulated EEG" if simulated else "EEG of people who are new"
+    table = Table("pipeline", "accuracy", "95 % interval", title=f"Left or right hand? {whose}")
     for row in pd.read_csv(output / "scores.csv").itertuples():
         table.add_row(row.pipeline, f"{row.accuracy:.2f}", f"{row.low:.2f} to {row.high:.2f}")
     console = Console()

@@ -31,4 +31,4 @@ def test_real_recordings_reach_the_known_accuracy(tmp_path):
     scores = pd.read_csv(tmp_path / "scores.csv").set_index("pipeline")["accuracy"]
     assert scores["CSP + LDA"] >= 0.85
     assert scores["tangent space + LR"] >= 0.85
-    assert len(scores) == 5
+    assert len(scores) == 8
