@@ -1,4 +1,4 @@
-"""The quickstart on real recordings, where they are present."""
+"""The quickstart on recordings of people and on simulated EEG."""
 
 import os
 from pathlib import Path
@@ -32,3 +32,19 @@ def test_real_recordings_reach_the_known_accuracy(tmp_path):
     assert scores["CSP + LDA"] >= 0.85
     assert scores["tangent space + LR"] >= 0.85
     assert len(scores) == 8
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    ("dataset", "subjects", "known", "count"),
+    [("RealMotorImagery", [2, 7], "eyes alone, from 0.5 Hz", 12), ("SimulatedMotorImagery", [2], None, 10)],
+)
+def test_people_and_simulated_eeg_are_one_parameter_apart(tmp_path, dataset, subjects, known, count):
+    parameters = {"dataset": dataset, "subjects": subjects, "n_epochs": 1, "output_folder": str(tmp_path)}
+
+    papermill.execute_notebook(NOTEBOOK, tmp_path / "run.ipynb", parameters, cwd=tmp_path, progress_bar=False)
+
+    scores = pd.read_csv(tmp_path / "scores.csv").set_index("pipeline")["accuracy"]
+    assert len(scores) == count
+    assert scores["CSP + LDA"] >= 0.7
+    assert known is None or scores[known] > scores["eyes alone, from 4 Hz"]
