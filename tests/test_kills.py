@@ -118,8 +118,8 @@ def saving(folder):
 
 
 def state_number(folder):
-    """Tell which of two models lies in a folder, 1 if none: a mixture would be neither."""
-    if not folder.is_dir():
+    """Tell which of two models lies in a folder, 1 before one was saved: a mixture would be neither."""
+    if not (folder / "config.json").is_file():
         return 1
     loaded = state_of(FBLightConvNet.from_pretrained(folder))
     found = [seed for seed in (0, 1) if same(loaded, state_of(make_model(seed=seed)))]
