@@ -503,7 +503,9 @@ def test_further_parts_of_a_recording_and_other_files_are_not_recordings_of_thei
         ([1], TypeError, "Recordings are files, folders, .* got int"),
     ],
 )
-def test_sources_that_are_none_are_refused(source, error, message):
+def test_sources_that_are_none_are_refused(source, error, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.edf").touch()
     with pytest.raises(error, match=message):
         find_recordings(source)
 
@@ -535,7 +537,9 @@ def test_a_folder_and_a_file_of_it_are_not_read_twice(recordings):
         find_recordings([recordings, recordings / "S1_raw.fif"])
 
 
-def test_a_name_without_its_subject_is_refused():
+def test_a_name_without_its_subject_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "S1.edf").touch()
     with pytest.raises(ValueError, match="finds no subject in 'S1.edf'"):
         find_recordings(["S1.edf"], r"Subject(\d+)")
 
