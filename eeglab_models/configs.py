@@ -128,15 +128,10 @@ def read_record(path: str | Path, kinds: Mapping[str, Any]) -> dict[str, Any]:
     content = parse_json(read_text(Path(path), None), path, with_nan=True)
     missing = [name for name in kinds if name not in content]
     if missing:
-        raise ValueError(f"{path} should hold {' and '.join(missing)}, got {shorten_names(content)}.")
+        raise ValueError(f"{path} should hold {' and '.join(missing)}, got {shorten(content) or 'nothing'}.")
     for name, kind in kinds.items():
         check_value(f"{name} of {path}", content[name], kind)
     return content
-
-
-def shorten_names(names: Collection[str]) -> str:
-    """List the first few names."""
-    return ", ".join(list(names)[:8]) or "nothing"
 
 
 def parse_json(text: str, path: str | Path, with_nan: bool = False) -> dict[str, Any]:
@@ -188,6 +183,13 @@ def about(path: str | Path) -> Iterator[None]:
     except (ValueError, FileNotFoundError) as error:
         kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
         raise kind(f"{path}: {error}") from error
+
+
+def shorten(names: Iterable[str], n_shown: int = 8) -> str:
+    """List names in their order, the first few in full."""
+    names = list(names)
+    more = f" and {len(names) - n_shown} more" if len(names) > n_shown else ""
+    return ", ".join(names[:n_shown]) + more
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.0) -> str:

@@ -39,21 +39,8 @@ SWEEPS = Path(__file__).parents[1] / "notebooks" / "sweeps"
 LIGHT = {"n_outputs": 2, "n_chans": 3, "n_times": 500, "sfreq": 250.0, "n_filters_spat": 4, "heads": 2}
 MODELS = [(CodeBrain, BRAIN), (EEGDINO, DINO), (EEGPT, GPT), (FBLightConvNet, LIGHT)]
 VALUES = [None, True, False, -1, 0, 1, 2, 7, 1000, 2**31, 10**9, 10**40, -0.5, 1e-9, 0.3, 1e6, 1e300, ""]
-VALUES += ["x", "\ud800"]
-VALUES += [
-    "torch.nn.GELU",
-    "a.b",
-    "1000s",
-    [],
-    [1],
-    [[]],
-    [-1, 2],
-    [10**9],
-    {},
-    {"a": 1},
-    ["x"] * 40,
-    "\ud800",
-]
+VALUES += ["x", "\ud800", "torch.nn.GELU", "a.b", "1000s", ["x"] * 40, {}, {"a": 1}]
+VALUES += [[], [1], [[]], [-1, 2], [10**9]]
 LIMIT, BYTES = 10, 2_000_000_000
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from eeglab_models.configs import shorten
 from eeglab_models.models.arguments import default_of, describe_argument, parameters_of
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.channels import EEGPT_TRAINED_CHANNELS
@@ -23,7 +24,7 @@ from eeglab_models.models.fblightconvnet import FBLightConvNet
 from eeglab_models.models.global_convolution import N_FILTERS
 from eeglab_models.models.hub import fill_model
 from eeglab_models.models.opening import State, choose_copy, find_copies, open_checkpoint, unwrap
-from eeglab_models.models.report import LoadReport, fingerprint, shorten
+from eeglab_models.models.report import LoadReport, fingerprint
 
 __all__ = ["convert_checkpoint"]
 

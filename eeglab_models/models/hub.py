@@ -19,11 +19,11 @@ from huggingface_hub import PyTorchModelHubMixin
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from eeglab_models.configs import about
+from eeglab_models.configs import about, shorten
 from eeglab_models.files import UNFINISHED, flush, hash_file
 from eeglab_models.models.arguments import check_fixed_arguments, name_assumed
 from eeglab_models.models.download import CONFIG_FILE, WEIGHTS_FILE, locate, read_promise, read_weights
-from eeglab_models.models.report import LoadReport, fingerprint, keys_of, shorten
+from eeglab_models.models.report import LoadReport, fingerprint, keys_of
 
 __all__ = ["fill_model"]
 

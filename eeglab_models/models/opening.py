@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from eeglab_models.configs import shorten
 from eeglab_models.models.download import PICKLES, read_weights
-from eeglab_models.models.report import shorten
 
 State = Mapping[str, Tensor]
 Translate = Callable[[State], State]

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from eeglab_models.configs import shorten
+
 __all__ = ["LoadReport", "fingerprint"]
 
 
@@ -89,13 +91,6 @@ def keys_of(keys: Iterable[str], modules: Iterable[str]) -> set[str]:
     """Choose the tensors that belong to one of the modules (``"a.b"`` holds ``"a.b.weight"``)."""
     prefixes = tuple(f"{module}." for module in modules)
     return {key for key in keys if f"{key}.".startswith(prefixes)}
-
-
-def shorten(names: Iterable[str], n_shown: int = 8) -> str:
-    """List names in their order, the first few in full."""
-    names = list(names)
-    more = f" and {len(names) - n_shown} more" if len(names) > n_shown else ""
-    return ", ".join(names[:n_shown]) + more
 
 
 def summarise(names: Collection[str]) -> str:

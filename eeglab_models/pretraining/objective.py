@@ -120,6 +120,32 @@ class Objective(nn.Module):
         return {}
 
 
+class PatchMasking(Objective):
+    """An objective that hides every patch of every channel with the same probability."""
+
+    mask_prob: float
+
+    def draw(
+        self, windows: Float[Tensor, "n_windows n_chans n_times"], generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Draw which patches are hidden.
+
+        Parameters
+        ----------
+        windows : torch.Tensor, shape (n_windows, n_chans, n_times)
+            Windows of the step in all processes, in any unit; only their shape counts.
+        generator : torch.Generator or None
+            Source of the random numbers; None means torch's own.
+
+        Returns
+        -------
+        drawn : dict of torch.Tensor
+            ``"hidden"``, true where a patch is hidden, shape (n_windows, n_chans, n_patches).
+        """
+        shape = (*windows.shape[:2], windows.shape[2] // self.encoder.patch_size)
+        return {"hidden": torch.rand(shape, generator=generator) < self.mask_prob}
+
+
 @torch.no_grad()
 def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
     """Move a teacher by 1 - momentum towards its student: Grill et al. (2020), BYOL, equation 1."""

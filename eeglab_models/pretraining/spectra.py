@@ -1,4 +1,4 @@
-"""Masked spectra: an encoder tells the log spectra of patches, of which it sees every other one.
+"""Masked spectra: an encoder tells the log spectra of patches, of which it sees some.
 
 A variation of this package, for any of the encoders. Shapes use these names throughout:
 
@@ -20,7 +20,7 @@ from eeglab_models.configs import Share
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.fourier import at_least_single, rfft
 from eeglab_models.models.patching import CBraModStem, PatchEmbed, cut_patches
-from eeglab_models.pretraining.objective import Objective
+from eeglab_models.pretraining.objective import PatchMasking
 from eeglab_models.training.processes import mean_over_processes
 
 __all__ = ["MaskedSpectra"]
@@ -33,7 +33,7 @@ Windows = Float[Tensor, "batch n_chans n_times"]
 Spectra = Float[Tensor, "batch n_chans n_patches n_values"]
 
 
-class MaskedSpectra(Objective):
+class MaskedSpectra(PatchMasking):
     """Objective that tells the log spectra of hidden patches, and of visible ones with less weight.
 
     Every patch of every channel is hidden, replaced by zeros, with the same probability. A linear head tells
@@ -107,24 +107,6 @@ class MaskedSpectra(Objective):
         values = self._describe(windows).flatten(0, 2)  # (n_windows * n_chans * n_patches, n_values)
         self.mean.copy_(values.mean(dim=0))
         self.deviation.copy_(values.std(dim=0))
-
-    def draw(self, windows: Windows, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Draw which patches are hidden.
-
-        Parameters
-        ----------
-        windows : torch.Tensor, shape (n_windows, n_chans, n_times)
-            Windows of the step in all processes, in any unit; only their shape counts.
-        generator : torch.Generator or None
-            Source of the random numbers; None means torch's own.
-
-        Returns
-        -------
-        drawn : dict of torch.Tensor
-            ``"hidden"``, true where a patch is hidden, shape (n_windows, n_chans, n_patches).
-        """
-        shape = (*windows.shape[:2], windows.shape[2] // self.encoder.patch_size)
-        return {"hidden": torch.rand(shape, generator=generator) < self.mask_prob}
 
     def forward(self, windows: Windows, drawn: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Compute the losses of some windows.

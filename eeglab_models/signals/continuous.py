@@ -7,7 +7,7 @@ import mne
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from eeglab_models.models.report import shorten
+from eeglab_models.configs import shorten
 from eeglab_models.signals.annotations import describe, meaning_of, spans, trigger_events
 from eeglab_models.signals.plan import NoWindowError, Plan, choose_channels, describe_band, events_error
 from eeglab_models.signals.quality import Hole, fill_holes, find_holes, find_offsets

@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from eeglab_models.configs import nearest
-from eeglab_models.models.report import shorten
+from eeglab_models.configs import nearest, shorten
 from eeglab_models.signals.annotations import check_meanings
 from eeglab_models.signals.electrodes import montage, sort_channels
 from eeglab_models.signals.windows import Report

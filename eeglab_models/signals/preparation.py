@@ -9,9 +9,8 @@ from typing import Any
 import mne
 import numpy as np
 
-from eeglab_models.configs import check_name, nearest
+from eeglab_models.configs import check_name, nearest, shorten
 from eeglab_models.models.base import EEGModel
-from eeglab_models.models.report import shorten
 from eeglab_models.signals.electrodes import montage, sort_channels, spell_channel
 from eeglab_models.signals.plan import Plan, refuse
 from eeglab_models.signals.quality import check_result, find_bad_channels, interpolate, measure_amplitude

@@ -20,13 +20,13 @@ from eeglab_models.models.codebrain import CodeBrain
 from eeglab_models.models.fourier import at_least_single
 from eeglab_models.pretraining.codebrain.codebook import describe_codes
 from eeglab_models.pretraining.codebrain.tokenizer import TFDualTokenizer
-from eeglab_models.pretraining.objective import Objective
+from eeglab_models.pretraining.objective import PatchMasking
 from eeglab_models.training.processes import mean_over_processes
 
 __all__ = ["CodePrediction", "check_codebooks"]
 
 
-class CodePrediction(Objective):
+class CodePrediction(PatchMasking):
     """Objective that predicts the temporal and the frequency codes of hidden patches.
 
     Every patch of every channel is hidden with the same probability. A frozen tokenizer sees all patches and
@@ -71,26 +71,6 @@ class CodePrediction(Objective):
         self.encoder = encoder
         self.encoder.pretrain_mode = self.encoder.arguments["pretrain_mode"] = False
         self.tokenizer = tokenizer.requires_grad_(False).eval()
-
-    def draw(
-        self, windows: Float[Tensor, "n_windows n_chans n_times"], generator: torch.Generator | None = None
-    ) -> dict[str, Tensor]:
-        """Draw which patches are hidden.
-
-        Parameters
-        ----------
-        windows : torch.Tensor, shape (n_windows, n_chans, n_times)
-            Windows of the step in all processes, in any unit; only their shape counts.
-        generator : torch.Generator or None
-            Source of the random numbers; None means torch's own.
-
-        Returns
-        -------
-        drawn : dict of torch.Tensor
-            ``"hidden"``, true where a patch is hidden, shape (n_windows, n_chans, n_patches).
-        """
-        shape = (*windows.shape[:2], windows.shape[2] // self.encoder.patch_size)
-        return {"hidden": torch.rand(shape, generator=generator) < self.mask_prob}
 
     def forward(
         self, windows: Float[Tensor, "batch n_chans n_times"], drawn: dict[str, Tensor] | None = None
