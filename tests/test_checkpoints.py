@@ -1,6 +1,8 @@
 """The checkpoints that come with the repository."""
 
 import hashlib
+import json
+import shutil
 from pathlib import Path
 
 import mne
@@ -81,3 +83,16 @@ def test_features_of_a_shipped_encoder_are_one_call_that_no_gain_changes(name):
 def test_a_checkpoint_without_a_readout_is_refused():
     with pytest.raises(FileNotFoundError, match=r"readout\.json"):
         features_of("eegdino-toy", None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"model": "prepare"}, "unknown model 'prepare'"), ({"level": "x"}, "level"), ({"band": None}, "band")],
+)
+def test_a_readout_that_holds_something_else_is_named(tmp_path, changes, message):
+    shutil.copytree(shipped_checkpoint("eegdino-real"), tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "readout.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    with pytest.raises(ValueError, match=message):
+        features_of(tmp_path, None)

@@ -23,6 +23,7 @@ from eeglab_models.configs import read_json
 from eeglab_models.features import extract_layers
 from eeglab_models.pretraining import read_configuration
 from eeglab_models.pretraining.configuration import find_classes
+from eeglab_models.scores import mean_interval
 from eeglab_models.signals.preparation import level_recordings
 from eeglab_models.signals.windows import Windows, concatenate
 
@@ -111,8 +112,7 @@ def summarise(table: pd.DataFrame) -> str:
             }
             for kind in set(mean) - {"pretrained"}:
                 gain = (mean["pretrained"] - mean[kind]).to_numpy()
-                draws = np.random.default_rng(0).choice(gain, (10_000, len(gain))).mean(axis=1)
-                low, high = np.quantile(draws, [0.025, 0.975])
+                low, high = mean_interval(gain, method="bootstrap")
                 lines.append(
                     f"{name}, {task}: pretrained {mean['pretrained'].mean():.3f} (layer "
                     f"{best['pretrained']}), "
@@ -123,6 +123,8 @@ def summarise(table: pd.DataFrame) -> str:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
     rows = [row for run in sys.argv[2:] for row in probe_run(Path(sys.argv[1]), Path(run))]
     columns = ["name", "kind", "seed", "layer", "split", "task", "subject", "accuracy"]
     table = pd.DataFrame(rows, columns=columns)

@@ -1,14 +1,14 @@
 """Features of an encoder as its card recommends: prepared, levelled, read and centred in one call."""
 
-import importlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from eeglab_models.configs import read_json
+from eeglab_models.configs import check_name, read_record
 from eeglab_models.features.embeddings import extract_features
+from eeglab_models.models.base import known_models
 from eeglab_models.models.checkpoints import find_checkpoint
 from eeglab_models.signals.preparation import level_recordings, prepare
 from eeglab_models.signals.windows import Windows
@@ -16,6 +16,7 @@ from eeglab_models.signals.windows import Windows
 __all__ = ["features_of"]
 
 FILE = "readout.json"
+KINDS = {"model": str, "band": dict[str, float], "level": float, "layer": int | str, "pool": str}
 RECORDING = ("subject", "session", "run")
 
 
@@ -51,7 +52,7 @@ def features_of(
     FileNotFoundError
         If there is no such checkpoint, or if it recommends no readout.
     ValueError
-        If the recording does not fit the encoder.
+        If the recording does not fit the encoder, or if its ``readout.json`` holds something else.
     """
     folder = Path(find_checkpoint(str(name)))
     if not (folder / FILE).is_file():
@@ -59,9 +60,9 @@ def features_of(
             f"{folder} has no {FILE}, got a checkpoint without a recommended readout. Choose a layer, and "
             "pass it to extract_features."
         )
-    readout = read_json(folder / FILE)
-    model_class = getattr(importlib.import_module("eeglab_models"), readout["model"])
-    model = model_class.from_pretrained(folder)
+    readout = read_record(folder / FILE, KINDS)
+    check_name(readout["model"], known_models(), f"{folder / FILE} names the unknown model")
+    model = known_models()[readout["model"]].from_pretrained(folder)
     if not isinstance(recording, Windows):
         loading = readout["band"] | loading
     windows = prepare(recording, model, **loading)
