@@ -16,6 +16,7 @@ from eeglab_models.models.codebrain import (
     WindowAttention,
 )
 from eeglab_models.models.global_convolution import GlobalConv
+from eeglab_models.models.hub import fill_model
 
 SMALL = small_models.CODEBRAIN | {
     "n_outputs": 3,
@@ -389,6 +390,18 @@ def test_a_norm_that_was_never_set_is_measured(model, changes):
     torch.testing.assert_close(fresh.get_buffer(f"{CONV}kernel_norm"), norm)
     assert fresh.get_buffer(f"{CONV}kernel_norm_initialized")
     assert set(state) == names
+
+
+@pytest.mark.parametrize("part", ["kernel_list.1", "kernel_norm_initialized", "multiplier"])
+@pytest.mark.parametrize(
+    "damaged", [torch.zeros(0), torch.tensor([True, False]), torch.tensor(3), torch.zeros(8, 12, 3)]
+)
+@pytest.mark.parametrize("flag", [torch.tensor(True), torch.tensor(False)])
+def test_damaged_filters_are_named(model, part, damaged, flag):
+    state = make_state(model, **{"kernel_norm_initialized": flag, part: damaged})
+
+    with pytest.raises(ValueError, match=part):
+        fill_model(CodeBrain(**SMALL), state, "a file")
 
 
 def test_parts_of_the_weights_leave_the_norms_alone(model):

@@ -179,17 +179,24 @@ def pointwise(
 
 
 def measure_filter_norms(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Measure the norms of global filters that come without one, from the filters themselves."""
+    """Measure norms of global filters that come without; what is damaged stays, for `fill_model` to name."""
     measured = {}
     for name, multiplier in state_dict.items():
         if not name.endswith(".multiplier"):
             continue
         conv = name.removesuffix("multiplier")
-        known = state_dict.get(f"{conv}kernel_norm_initialized", f"{conv}kernel_norm" in state_dict)
+        flag = state_dict.get(
+            f"{conv}kernel_norm_initialized", torch.tensor(f"{conv}kernel_norm" in state_dict)
+        )
+        if flag.dtype != torch.bool or flag.shape:
+            continue
         pieces: list[Tensor] = []
         while f"{conv}kernel_list.{len(pieces)}" in state_dict:
             pieces.append(state_dict[f"{conv}kernel_list.{len(pieces)}"])
-        if pieces and not known:
+        if pieces and not flag:
+            shapes = {piece.shape for piece in pieces} | {(*pieces[0].shape[:1], multiplier.numel(), 2)}
+            if len(shapes) > 1 or multiplier.ndim != 3 or not pieces[0].is_floating_point():
+                continue
             measured[f"{conv}kernel_norm"] = measure_norm(pieces, multiplier)
         measured[f"{conv}kernel_norm_initialized"] = torch.tensor(True, device=multiplier.device)
     return measured
