@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import eeglab_models
+
 PACKAGE = Path(__file__).parents[1] / "eeglab_models"
 
 # A unit may import units of earlier lines, never of its own or a later one.
@@ -37,6 +39,18 @@ LAYERS = [
 ]
 RANK = {unit: rank for rank, units in enumerate(LAYERS) for unit in units}
 FILES = sorted(PACKAGE.rglob("*.py"))
+OPTIONAL = [
+    "accelerate",
+    "captum",
+    "dask",
+    "matplotlib.pyplot",
+    "mne_bids",
+    "moabb",
+    "papermill",
+    "peft",
+    "pyriemann",
+]
+OPTIONAL += ["seaborn", "skorch", "umap", "xarray"]
 
 
 def unit_of(*parts):
@@ -95,25 +109,26 @@ def test_imports_are_seen_however_they_are_written(statement, unit):
     assert list(imported_units(statement)) == [unit]
 
 
-def test_importing_the_package_loads_no_heavy_optional_library():
-    heavy = [
-        "moabb",
-        "papermill",
-        "dask",
-        "skorch",
-        "accelerate",
-        "peft",
-        "matplotlib.pyplot",
-        "seaborn",
-        "pyriemann",
-        "typer",
-        "captum",
-        "mne_bids",
-        "umap",
-        "xarray",
-    ]
-    code = f"import eeglab_models, sys; print([name for name in {heavy} if name in sys.modules])"
+@pytest.mark.parametrize(
+    ("modules", "heavy"),
+    [
+        (["models", "signals.preparation", "signals.recordings"], OPTIONAL),
+        # Commands and workers of a sweep start often.
+        (["__main__", "experiments.sweep"], ["mne", "numpy", "sklearn", "torch", *OPTIONAL]),
+    ],
+)
+def test_imports_load_no_heavy_library_that_they_may_not_need(modules, heavy):
+    imports = "; ".join(f"import eeglab_models.{module}" for module in modules)
+    code = f"{imports}; import sys; print([name for name in {heavy} if name in sys.modules])"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+def test_the_package_gives_what_it_names():
+    assert set(eeglab_models.__all__) <= set(dir(eeglab_models))
+    for name in eeglab_models.__all__:
+        assert getattr(eeglab_models, name) is not None
+    with pytest.raises(AttributeError, match="eeglab_models.*EGGPT"):
+        eeglab_models.EGGPT  # noqa: B018

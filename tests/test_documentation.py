@@ -62,6 +62,8 @@ def parse(module):
 def read(module):
     """What a module of the package knows by name, defined there or imported from another one."""
     body = parse(module).body
+    # Names that are imported when they are asked for are imported for type checkers.
+    body += [part for node in body if isinstance(node, ast.If) for part in node.body]
     found = {}
     for node, after in zip(body, [*body[1:], ast.Pass()], strict=True):
         if isinstance(node, ast.ClassDef | ast.FunctionDef):

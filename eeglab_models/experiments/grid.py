@@ -35,9 +35,6 @@ from eeglab_models.configs import (
 )
 from eeglab_models.experiments.runs import PLACES, Run
 from eeglab_models.experiments.versions import PACKAGE, code_version
-from eeglab_models.finetuning.regimes import REGIMES
-from eeglab_models.models.base import known_models
-from eeglab_models.models.checkpoints import shipped_checkpoint
 
 __all__ = ["BASELINES", "check_setting", "read_grid"]
 
@@ -46,7 +43,6 @@ BASELINES = ("CSP + LDA", "tangent space + LR", "filter-bank CSP + LDA", "band p
 PROBE = "probe"
 # Wherever a notebook has a parameter of this name, it means this.
 KINDS = {
-    "regime": Literal[PROBE, *REGIMES],
     "evaluation": Literal["within_session", "cross_session", "cross_subject"],
     "precision": Literal["float32", "bfloat16", "float16"],
     "lr": Annotated[float, Gt(0)] | None,
@@ -63,9 +59,17 @@ EXPERIMENT = PACKAGE.parent / "notebooks" / "experiment.ipynb"
 MOST_RUNS = 100_000
 
 
-def kinds() -> dict[str, Any]:
-    """Say what parameters mean, models those that are imported."""
-    return {"model": Literal[*known_models(), *BASELINES]} | KINDS
+def kind_of(name: str, otherwise: Any) -> Any:
+    """Say what a parameter means; models are those that are imported."""
+    if name == "model":
+        from eeglab_models.models.base import known_models
+
+        return Literal[*known_models(), *BASELINES]
+    if name == "regime":
+        from eeglab_models.finetuning.regimes import REGIMES
+
+        return Literal[PROBE, *REGIMES]
+    return KINDS.get(name, otherwise)
 
 
 @dataclass(frozen=True)
@@ -203,7 +207,7 @@ def read_lists(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[s
 def read_value(name: str, value: Any, defaults: Mapping[str, Any]) -> Any:
     """Check a value by the type of the notebook's default; a parameter that is a list takes a single one."""
     default = defaults[name]
-    kind: Any = kinds().get(name, Any if default is None else type(default))
+    kind = kind_of(name, Any if default is None else type(default))
     if isinstance(default, list):
         kind = list[type(default[0])] if default else list
         if name == "subjects" and "dataset" in defaults and value in ("each", "all"):
@@ -251,9 +255,8 @@ def check_setting(setting: Mapping[str, Any]) -> None:
     ValueError
         If a value is none that the parameter can have, or if two of them do not fit.
     """
-    for name, kind in kinds().items():
-        if name in setting:
-            check_value(name, setting[name], kind)
+    for name, value in setting.items():
+        check_value(name, value, kind_of(name, Any))
     if setting.get("model") in BASELINES and setting.get("regime", PROBE) != PROBE:
         raise ValueError(
             f"{setting['model']} knows only the regime 'probe', got {setting['regime']!r}. Put "
@@ -261,6 +264,8 @@ def check_setting(setting: Mapping[str, Any]) -> None:
         )
     checkpoint = setting.get("checkpoint", "")
     if checkpoint and "/" not in checkpoint:
+        from eeglab_models.models.checkpoints import shipped_checkpoint
+
         shipped_checkpoint(checkpoint)
     if "dataset" not in setting:
         return

@@ -36,6 +36,7 @@ LIBRARIES = (
     "pyriemann.tangentspace",
     "eeglab_models.finetuning.training",
     "eeglab_models.experiments.grid",
+    "eeglab_models.signals.recordings",
     "eeglab_models.signals.simulation",
 )
 
