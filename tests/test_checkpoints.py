@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from eeglab_models import EEGDINO, EEGPT, CodeBrain, FBLightConvNet
-from eeglab_models.features import features_of
+from eeglab_models.features import centre, features_of
 from eeglab_models.models.checkpoints import find_checkpoint, shipped_checkpoint
 
 README = Path(__file__).parents[1] / "data" / "README.md"
@@ -96,3 +96,15 @@ def test_a_readout_that_holds_something_else_is_named(tmp_path, changes, message
 
     with pytest.raises(ValueError, match=message):
         features_of(tmp_path, None)
+
+
+def test_centred_features_average_to_nothing_in_every_group():
+    features = np.arange(12, dtype=np.float32).reshape(6, 2)
+    centred = centre(features, ["a", "b", None, "a", "b", None])
+
+    assert centred.dtype == np.float32
+    np.testing.assert_array_equal(
+        centred, np.repeat([[-3.0], [-3.0], [-3.0], [3.0], [3.0], [3.0]], 2, axis=1)
+    )
+    with pytest.raises(ValueError, match="got 2 for 6"):
+        centre(features, ["a", "b"])

@@ -267,6 +267,22 @@ def test_a_folder_is_prepared_as_prepare_does_it(recordings, tmp_path):
     assert corpus.stamp == expected.stamp
 
 
+@pytest.mark.parametrize("measured", [None, 1.6e9])
+def test_windows_start_every_step_and_overlap(tmp_path, measured):
+    raw = raw_of(12, sfreq=250.0)
+    raw.set_meas_date(measured)
+    raw.set_annotations(mne.Annotations([0.5], [0.0], ["T1"]))
+    plain = build(raw, tmp_path / "plain")
+    report = build(raw, tmp_path / "overlapping", step=0.5)
+    behind, overlapping = read_all(Corpus(tmp_path / "plain")), read_all(Corpus(tmp_path / "overlapping"))
+
+    assert (plain.n_windows, report.n_windows) == (5, 17)
+    np.testing.assert_array_equal(overlapping[::4], behind)
+    np.testing.assert_array_equal(overlapping[1, :, :-125], overlapping[0, :, 125:])
+    with pytest.raises(ValueError, match="step must be above 0"):
+        build(raw, tmp_path / "none", step=0.0)
+
+
 def test_windows_that_reach_the_amplitude_are_rejected(tmp_path):
     raw = raw_of(12)
     phases = np.arange(len(raw.ch_names))[:, None]

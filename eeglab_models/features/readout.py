@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 
 from eeglab_models.configs import check_name, read_record
@@ -13,7 +14,7 @@ from eeglab_models.models.checkpoints import find_checkpoint
 from eeglab_models.signals.preparation import level_recordings, prepare
 from eeglab_models.signals.windows import Windows
 
-__all__ = ["features_of"]
+__all__ = ["centre", "features_of"]
 
 FILE = "readout.json"
 KINDS = {"model": str, "band": dict[str, float], "level": float, "layer": int | str, "pool": str}
@@ -71,7 +72,35 @@ def features_of(
         windows, readout["level"], by=[column for column in RECORDING if column in known]
     )
     features = extract_features(model, windows, layer=readout["layer"], pool=readout["pool"])
-    if "subject" in known:
-        for rows in windows.metadata.groupby("subject").indices.values():
-            features[rows] -= features[rows].mean(axis=0)
-    return features, windows
+    return (centre(features, windows.metadata["subject"]) if "subject" in known else features), windows
+
+
+def centre(
+    features: Float[np.ndarray, "n_windows n_features"], groups: Any
+) -> Float[np.ndarray, "n_windows n_features"]:
+    """Take the average features of every group, such as a person, away from its windows; no label is read.
+
+    Parameters
+    ----------
+    features : numpy.ndarray, shape (n_windows, n_features)
+        One row per window.
+    groups : array-like, shape (n_windows,)
+        Whose window each is, such as ``windows.metadata["subject"]``; what is unknown is a group as well.
+
+    Returns
+    -------
+    centred : numpy.ndarray, shape (n_windows, n_features)
+        A new array; the average of every group is 0.
+
+    Raises
+    ------
+    ValueError
+        If there is not one group for each window.
+    """
+    if len(groups) != len(features):
+        raise ValueError(
+            f"Centring needs a group for every window, got {len(groups)} for {len(features)}. Pass a column "
+            "of the metadata of the same windows."
+        )
+    found = pd.DataFrame(features).groupby(np.asarray(groups), dropna=False)
+    return features - found.transform("mean").to_numpy()

@@ -65,6 +65,9 @@ subject_session_token. ``"eegpt"`` has the 58 channels and the 4 s of EEGPT, sec
 from end to end where the authors took trials.
 """
 
+# Annotation at the start of every window, where windows do not follow each other.
+START = "start of a window"
+
 
 def build_corpus(
     source: Any,
@@ -72,6 +75,7 @@ def build_corpus(
     model: type[EEGModel] | EEGModel,
     *,
     length: float | None = None,
+    step: float | None = None,
     ch_names: Sequence[str] | None = None,
     amplitude: float | None = 100.0,
     level: float | None = None,
@@ -109,10 +113,13 @@ def build_corpus(
         A model, or its class, whose contract then states rate, unit, reference and filter.
     length : float or None
         Length of a window in seconds; None means that of the model, or of its contract.
+    step : float or None
+        Seconds from the start of a window of a continuous recording to that of the next, less than `length`
+        where windows shall overlap; None puts one behind the other.
     ch_names : sequence of str or None
         Channels in their order; None means those of the model, or of its contract.
     amplitude : float or None
-        Reject windows that reach this many microvolts after preparation; None keeps them.
+        Reject windows that reach this many microvolts after preparation and levelling; None keeps them.
     level : float or None
         Bring every recording to the average reference and to this standard deviation of its median channel,
         in microvolts, as `level_recordings` does; None leaves both.
@@ -146,8 +153,9 @@ def build_corpus(
     Raises
     ------
     ValueError
-        If there is no recording or two have the same name, if `dtype` is neither, if the folder holds a
-        corpus with other settings, if the model leaves channels open, or if no recording gave a window.
+        If there is no recording or two have the same name, if `dtype` is neither, if `step` is not above 0,
+        if the folder holds a corpus with other settings, if the model leaves channels open, or if no
+        recording gave a window.
     BlockingIOError
         If another process is building there.
     TypeError
@@ -155,10 +163,13 @@ def build_corpus(
     """
     if dtype not in ("float32", "float16"):
         raise ValueError(f"dtype must be float32 or float16, got {dtype!r}. Choose one of them.")
+    if step is not None and not step > 0:
+        raise ValueError(f"step must be above 0 s, got {step}. Pass None for windows that do not overlap.")
     folder = Path(folder)
     recordings = find_recordings(source, subject)
     target = Target.of(model, length, ch_names)
     rules = {
+        "step": step,
         "amplitude": amplitude,
         "level": level,
         "skip_start": skip_start,
@@ -283,7 +294,7 @@ def take_windows(
             loading = {}
             seconds = len(opened) * opened.data.shape[-1] / opened.sfreq
         else:
-            loading = {"events": []}
+            loading = {"events": [] if rules["step"] is None else [START]}
             seconds = opened.n_times / opened.info["sfreq"]
             opened = crop(opened, seconds, target, rules)
         windows = prepare(opened, target.expectation(), **loading, **preparing)
@@ -306,13 +317,20 @@ def take_windows(
 
 
 def crop(raw: mne.io.BaseRaw, seconds: float, target: Target, rules: Mapping[str, Any]) -> mne.io.BaseRaw:
-    """Leave out both ends of a recording, or refuse it because it is too short."""
+    """Leave out both ends of a recording and mark where windows start, or refuse it as too short."""
     needed = rules["skip_start"] + target.n_times / target.sfreq + rules["skip_end"]
     needed = max(rules["shortest"], needed)
     if seconds < needed:
         raise ValueError(f"The recording lasts {seconds:g} s, less than the {needed:g} s asked for.")
     last = raw.times[-1] - rules["skip_end"]
-    return raw.copy().crop(rules["skip_start"], last, verbose="error")
+    raw = raw.copy().crop(rules["skip_start"], last, verbose="error")
+    if rules["step"] is not None:
+        length = target.n_times / target.sfreq
+        starts = np.arange(0.0, raw.n_times / raw.info["sfreq"] - length + 1e-6, rules["step"])
+        # mne counts from the start of the measurement where it knows that.
+        first = 0.0 if raw.annotations.orig_time is None else raw.first_time
+        raw.annotations.append(first + starts, 0.0, START)
+    return raw
 
 
 def in_one_line(error: Exception) -> str:
