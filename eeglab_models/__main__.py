@@ -227,15 +227,18 @@ def sweep(
 def results(
     folder: Annotated[Path, typer.Argument(help="Folder that a sweep wrote to.")],
     output: Annotated[Path | None, typer.Option(help="Folder for tables and figures.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="As roc_auc, from kept predictions. [default: that of the runs]")
+    ] = None,
 ) -> None:
     """Summarise a sweep, test its pipelines pair by pair, and write tables and figures."""
     from eeglab_models.experiments import results as found
     from eeglab_models.experiments import terminal
 
     console = open_console()
-    table, state = found.survey(folder)
+    table, state = found.survey(folder, metric)
     terminal.show_results(console, state, found.summarise_runs(table), found.compare_pipelines(table))
-    output = output or folder / "results"
+    output = output or folder / ("results" if metric is None else f"results-{metric}")
     found.export(table, output)
     console.print(f"Tables (CSV, HTML, LaTeX, Parquet) and figures: {output}")
 

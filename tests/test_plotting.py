@@ -200,3 +200,13 @@ def test_a_history_without_held_out_windows_has_one_line():
     (ax,) = plotting.plot_history({"recipe": pd.DataFrame(rows)}).axes
 
     assert len(ax.lines) == 1
+
+
+def test_confusion_has_a_panel_per_classifier_whose_rows_are_shares():
+    truth, predicted = ["a", "a", "b", "b"], ["a", "b", "b", "b"]
+    predictions = pd.DataFrame({"pipeline": "one", "truth": truth, "predicted": predicted})
+
+    (ax,) = plotting.plot_confusion(pd.concat([predictions, predictions.assign(pipeline="two")])).axes[:1]
+
+    assert ax.get_title() == "one"
+    assert [text.get_text() for text in ax.texts] == ["0.50", "0.50", "0.00", "1.00"]

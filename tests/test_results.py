@@ -8,8 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from eeglab_models.__main__ import app
-from eeglab_models.experiments import results
+from eeglab_models.experiments import results, runs
+from eeglab_models.experiments.rescoring import read_predictions
 from eeglab_models.experiments.runs import write_json
+from eeglab_models.scores import measure
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -66,7 +68,7 @@ def test_only_what_is_marked_as_done_counts(folder):
     table, state = results.survey(folder)
 
     assert len(table) == 21
-    assert (state.n_done, state.n_failed, state.n_missing, state.n_damaged) == (21, 1, 1, 1)
+    assert (state.n_done, state.n_failed, state.n_missing, len(state.damaged)) == (21, 1, 1, 1)
     assert list(state.problems.values()) == ["ValueError: bad subject"]
 
 
@@ -78,7 +80,7 @@ def test_a_row_of_results_that_is_something_else_is_damaged(folder, content):
     home = min((folder / "runs").iterdir())
     (home / "result.json").write_bytes(content)
 
-    assert results.survey(folder)[1].n_damaged == 1
+    assert results.survey(folder)[1].damaged == [home.name]
     (home / "parameters.json").write_bytes(content)
     assert len(results.read_results(folder)) == 23
 
@@ -281,3 +283,104 @@ def test_square_brackets_in_names_are_printed_as_they_are(tmp_path):
     answer = CliRunner().invoke(app, ["results", str(tmp_path)], env={"COLUMNS": "200"})
 
     assert "[red]one[/]" in answer.output
+
+
+def write_predicted(folder, subject, dataset="A", truth=("left", "right") * 10, **others):
+    """Write a run with its predictions; a classifier is right eight times in ten."""
+    home = folder / "runs" / f"{dataset}-{subject}"
+    home.mkdir(parents=True)
+    predictions = pd.DataFrame(
+        {
+            "pipeline": "one",
+            "subject": subject,
+            "session": "0",
+            "fold": 0,
+            "n_train": 20,
+            "trial": range(20),
+            "truth": truth,
+        }
+    )
+    if isinstance(truth[0], str):
+        p = np.random.default_rng(subject).permutation([*np.linspace(0.55, 0.95, 16), 0.4, 0.3, 0.2, 0.1])
+        p = np.where(predictions["truth"] == "right", p, 1 - p)
+        predictions = predictions.assign(
+            predicted=np.where(p > 0.5, "right", "left"), p_left=1 - p, p_right=p
+        )
+    else:
+        predictions = predictions.assign(predicted=np.arange(20.0))
+    parameters = {"dataset": dataset, "subjects": [subject], "evaluation": "within_session", "model": "EEGPT"}
+    parameters |= {"regime": "probe", "checkpoint": "", "seed": 0}
+    write_json(home / "parameters.json", {"parameters": parameters, "code_version": "1"})
+    runs.write_row(home, parameters, predictions, **others)
+    write_json(home / "DONE", {})
+    return home
+
+
+def test_any_metric_is_computed_from_the_predictions_that_runs_have_kept(tmp_path):
+    homes = [write_predicted(tmp_path, subject) for subject in (1, 2, 3)]
+    kept = [read_predictions(home) for home in homes]
+
+    table = results.read_results(tmp_path, "roc_auc")
+    summary = results.summarise_runs(table).iloc[0]
+
+    assert results.read_results(tmp_path)["score"].tolist() == pytest.approx([0.8] * 3)
+    assert table["score"].tolist() == [measure(own, "roc_auc") for own in kept]
+    assert {"session", "trial", "truth", "predicted", "p_left"} <= set(kept[0])
+    assert (summary["metric"], summary["chance"], summary["interval"]) == ("roc_auc", 0.5, "subjects")
+    assert summary["low"] < summary["score"] < summary["high"]
+
+
+def test_the_interval_of_one_person_is_drawn_from_the_trials_that_were_kept(tmp_path):
+    write_predicted(tmp_path, 1)
+
+    summary = results.summarise_runs(results.read_results(tmp_path, "kappa")).iloc[0]
+
+    assert (summary["interval"], summary["method"], summary["n_subjects"]) == ("trials", "bootstrap", 1)
+    assert summary["score"] == pytest.approx(0.6)
+    assert summary["low"] < 0.6 < summary["high"]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-1])]
+)
+def test_damaged_predictions_are_named(tmp_path, damage):
+    home = write_predicted(tmp_path, 1)
+    write_predicted(tmp_path, 2)
+    damage(home / "predictions.parquet")
+
+    answer = CliRunner().invoke(app, ["results", str(tmp_path), "--metric", "f1"], env={"COLUMNS": "200"})
+
+    assert answer.exit_code == 0, answer.output
+    assert "1 damaged." in answer.output
+    assert "Damaged: runs/A-1. Delete this folder" in answer.output
+
+
+def test_runs_that_a_metric_does_not_fit_are_left_out_by_name(tmp_path):
+    for subject in (1, 2):
+        write_predicted(tmp_path, subject)
+        write_predicted(tmp_path, subject, "B", np.arange(20.0), metric="mae")
+    write_run(tmp_path, "EEGPT", 1, 0.5, dataset="C")
+
+    everything = results.summarise_runs(results.read_results(tmp_path))
+    answer = CliRunner().invoke(
+        app, ["results", str(tmp_path), "--metric", "roc_auc"], env={"COLUMNS": "200"}
+    )
+
+    assert everything["metric"].tolist() == ["accuracy", "mae", "accuracy"]
+    assert "Left out: runs/B-1: roc_auc is no score of values." in answer.output
+    assert "Left out: runs/C-EEGPT-1-0: its notebook kept no predictions." in answer.output
+    written = {path.name for path in (tmp_path / "results-roc_auc").iterdir()}
+    assert {"summary.csv", "confusion-1.png", "calibration-1.png"} <= written
+    with pytest.raises(ValueError, match="Did you mean 'roc_auc'"):
+        results.read_results(tmp_path, "rocauc")
+
+
+def test_smaller_errors_are_better(tmp_path):
+    for subject in (1, 2):
+        for model, error in (("CSP + LDA", 2.0), ("EEGPT", 1.0)):
+            write_run(tmp_path, model, subject, error + subject / 10, metric="mae")
+
+    table = results.read_results(tmp_path)
+
+    assert results.summarise_runs(table)["pipeline"].tolist() == ["EEGPT", "CSP + LDA"]
+    assert results.compare_pipelines(table).loc[0, "n_wins"] == 0

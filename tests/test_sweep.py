@@ -17,7 +17,9 @@ from rich.console import Console
 
 from eeglab_models.experiments import cluster, runs, sweep, terminal, versions, warm
 from eeglab_models.experiments.grid import Grid, read_grid
+from eeglab_models.experiments.rescoring import read_predictions
 from eeglab_models.experiments.runs import Limits, Outcome, Run, execute
+from eeglab_models.files import hash_file
 
 # dask leaves sockets to the garbage collector when its workers are killed.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
@@ -471,6 +473,12 @@ def test_the_experiment_writes_a_row_that_can_be_judged_and_repeated(tmp_path):
     assert len(row["scores"]) == len(row["folds"]["score"]) == 4
     assert row["folds"]["subject"] == ["1"] * 4
     assert row["score"] == pytest.approx(sum(row["folds"]["n_correct"]) / 40)
+    predictions = read_predictions(one.home(tmp_path))
+    assert row["predictions_hash"] == hash_file(one.home(tmp_path) / "predictions.parquet")
+    assert sorted(predictions["trial"]) == list(range(40))
+    assert set(predictions["session"]) == {"0", "1"}
+    assert predictions.groupby("fold")["session"].nunique().tolist() == [1] * 4
+    assert (predictions["p_left_hand"] + predictions["p_right_hand"]).to_numpy() == pytest.approx(1)
     assert (row["n_windows"], row["chance"], row["n_attempts"]) == (40, 0.5, 1)
     assert set(row["seconds"]) == {"imports", "loading", "model", "scoring"}
     assert len(row["data_fingerprint"]) == len(row["weight_fingerprint"]) == 64

@@ -69,6 +69,10 @@ def kind_of(name: str, otherwise: Any) -> Any:
         from eeglab_models.finetuning.regimes import REGIMES
 
         return Literal[PROBE, *REGIMES]
+    if name == "metric":
+        from eeglab_models.scores.metrics import METRICS
+
+        return Literal[*METRICS]
     return KINDS.get(name, otherwise)
 
 

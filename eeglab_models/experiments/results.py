@@ -1,20 +1,22 @@
-"""What a sweep found: a table, a summary with intervals, paired tests, figures and files."""
+"""What a sweep found: a table, a summary with intervals, and paired tests."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from eeglab_models.configs import read_record
+from eeglab_models.experiments.exporting import draw, write_tables
 from eeglab_models.experiments.grid import BASELINES, PROBE
+from eeglab_models.experiments.rescoring import collect_predictions, is_kept, rescore
 from eeglab_models.experiments.runs import DONE, FAILED, ROW
-from eeglab_models.files import replacing
-from eeglab_models.scores import accuracy_interval, compare, mean_interval
+from eeglab_models.scores import METRICS, accuracy_interval, compare, mean_interval
 from eeglab_models.scores.comparison import combine_data_sets, correct_holm
 
 __all__ = ["compare_pipelines", "fold_scores", "read_results", "summarise_runs"]
@@ -25,12 +27,13 @@ NAMING = ("model", "checkpoint", "regime", "options", "lr", "max_epochs", "preci
 REPEATED = ("dataset", "subjects", "evaluation", "seed")
 # Lists and mappings, which tables in files hold as JSON.
 NESTED = ("subjects", "events", "options", "scores", "folds")
-SETTING = ["dataset", "evaluation"]
+SETTING = ["dataset", "evaluation", "metric"]
 # What a fold has to say, and what the row of a notebook of one's own may leave out.
 FOLD = ("subject", "score", "n_trials")
 UNSTATED = {
     "dataset": "own data",
     "evaluation": "own folds",
+    "metric": "accuracy",
     "pipeline": "notebook",
     "seed": 0,
     "chance": np.nan,
@@ -39,61 +42,73 @@ UNSTATED = {
 
 @dataclass(frozen=True)
 class State:
-    """How many sets of parameters have a result, failed or were not run; older results; unreadable ones."""
+    """How many sets of parameters have a result, failed or were not run; older ones; damaged ones by name."""
 
     n_done: int
     n_failed: int
     n_missing: int
     n_outdated: int
-    n_damaged: int
+    damaged: list[str]
     problems: dict[str, str]
+    # Done, but no score of theirs is asked for: why, by name.
+    others: dict[str, str] = field(default_factory=dict)
 
 
-def read_results(source: str | Path) -> pd.DataFrame:
+def read_results(source: str | Path, metric: str | None = None) -> pd.DataFrame:
     """Read the results of a folder, one row per run.
 
     Parameters
     ----------
     source : str or pathlib.Path
         Folder of a sweep, or the table of its runs that the command ``results`` wrote as Parquet.
+    metric : str or None
+        One of `eeglab_models.scores.METRICS`, computed from the predictions that the runs of a folder have
+        kept; None means the metric of each run. Runs that it does not fit are left out.
 
     Returns
     -------
     table : pandas.DataFrame
-        Parameters, the accuracy `score`, `scores` of the folds, `pipeline`, times in seconds, memory in MB,
-        versions and fingerprints. Of the same parameters run by several versions of the code, the latest.
+        Parameters, `score`, `scores` of the folds, `pipeline`, times in seconds, memory in MB, versions,
+        fingerprints and the folder of the run, `home`. Of the same parameters run by several versions of the
+        code, the latest.
 
     Raises
     ------
     FileNotFoundError
         If there is nothing of the kind.
+    ValueError
+        If the metric is unknown, or fits no run.
     """
     source = Path(source)
     if source.is_file():
+        if metric is not None:
+            raise ValueError(
+                f"{source} holds no predictions to compute {metric} from. Name the folder of the sweep."
+            )
         table = pd.read_parquet(source)
         nested = [name for name in NESTED if name in table]
         return table.assign(**{name: table[name].map(json.loads) for name in nested})
-    return survey(source)[0]
+    return survey(source, metric)[0]
 
 
-def survey(folder: str | Path) -> tuple[pd.DataFrame, State]:
+def survey(folder: str | Path, metric: str | None = None) -> tuple[pd.DataFrame, State]:
     """Read the results of a folder, as `read_results` does, and what it lacks."""
     folder = Path(folder)
     homes = sorted(path for path in folder.glob("runs/*") if path.is_dir())
     if not homes:
         raise FileNotFoundError(f"{folder} holds no runs. Name the folder that a sweep wrote to.")
-    rows: list[dict[str, Any]] = []
+    rows: list[tuple[Path, dict[str, Any]]] = []
     failed: dict[str, str] = {}
     asked: set[str] = set()
-    n_damaged = 0
+    damaged: list[str] = []
     for home in homes:
         parameters = read_whole(home / "parameters.json", {"parameters": dict[str, Any]})
         key = None if parameters is None else json.dumps(parameters["parameters"], sort_keys=True)
         row = read_row(home) if (home / DONE).is_file() else None
         if row is not None:
-            rows.append(row)
+            rows.append((home, row))
         elif (home / DONE).is_file():
-            n_damaged += 1
+            damaged.append(home.name)
         elif key is not None:
             asked.add(key)
             problem = read_whole(home / FAILED, {"problem": str})
@@ -101,17 +116,20 @@ def survey(folder: str | Path) -> tuple[pd.DataFrame, State]:
                 failed[key] = problem["problem"]
     # Later ones replace earlier ones.
     latest = {}
-    for row in sorted(rows, key=lambda row: str(row.get("finished", ""))):
-        latest[json.dumps(row["parameters"], sort_keys=True)] = row
+    for home, row in sorted(rows, key=lambda pair: str(pair[1].get("finished", ""))):
+        latest[json.dumps(row["parameters"], sort_keys=True)] = home, row
     missing = asked - set(latest)
     problems = {key: problem for key, problem in failed.items() if key in missing}
     n_missing, n_outdated = len(missing) - len(problems), len(rows) - len(latest)
-    state = State(len(latest), len(problems), n_missing, n_outdated, n_damaged, problems)
     if not latest:
         hint = next(iter(failed.values()), "none has been started")
         raise FileNotFoundError(f"No run of {folder} is done yet: {hint}.")
-    table = pd.DataFrame([flatten(row) for row in latest.values()])
-    own = dict.fromkeys(name for row in latest.values() for name in row["parameters"] if name not in REPEATED)
+    kept, others = (latest.values(), {}) if metric is None else rescore(latest.values(), metric)
+    if not kept:
+        raise ValueError(f"No run of {folder} has a score by {metric}: {next(iter(others.values()))}.")
+    state = State(len(latest), len(problems), n_missing, n_outdated, damaged, problems, others)
+    table = pd.DataFrame([flatten(row) | {"home": str(home)} for home, row in kept])
+    own = dict.fromkeys(name for _, row in kept for name in row["parameters"] if name not in REPEATED)
     return table.assign(pipeline=name_pipelines(table, NAMING if "model" in table else list(own))), state
 
 
@@ -132,7 +150,7 @@ def read_row(home: Path) -> dict[str, Any] | None:
     is_whole = all(isinstance(row.get(name, {}), dict) for name in ("seconds", "versions")) and all(
         isinstance(row["parameters"].get(name, ""), str | None) for name in ("model", "checkpoint", "regime")
     )
-    return row if is_whole else None
+    return row if is_whole and is_kept(home, row) else None
 
 
 def flatten(row: dict[str, Any]) -> dict[str, Any]:
@@ -176,8 +194,9 @@ def fold_scores(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     folds : pandas.DataFrame
-        One row per run and fold: `dataset`, `evaluation`, `pipeline`, `seed`, `subject`, `fold`, `score`,
-        `n_correct`, `n_trials`, `chance` and the number of the `run`. The statistics of moabb read it.
+        One row per run and fold: `dataset`, `evaluation`, `metric`, `pipeline`, `seed`, `subject`, `fold`,
+        `score`, `n_correct`, `n_trials`, `chance` and the number of the `run`. The statistics of moabb read
+        it.
 
     Raises
     ------
@@ -207,20 +226,22 @@ def summarise_runs(table: pd.DataFrame, confidence: float = 0.95) -> pd.DataFram
 
     Seeds and folds of a subject are averaged first: they repeat a person, and only persons are a sample of
     people. The interval says how far the mean of other subjects could be off; with a single subject it says
-    how far the accuracy of that one could be, from its trials, of which seeds are no new ones.
+    how far the score of that one could be, from its trials, of which seeds are no new ones.
 
     Parameters
     ----------
     table : pandas.DataFrame
         As `read_results` returns it.
     confidence : float
-        Coverage of the intervals.
+        Coverage of the intervals over subjects, and of accuracies.
 
     Returns
     -------
     summary : pandas.DataFrame
-        One row per data set, evaluation and pipeline: `score`, `low`, `high`, `interval` (``"subjects"`` or
-        ``"trials"``), `sd_subjects`, `sd_seeds`, `n_subjects`, `n_seeds`, `n_runs`, `chance`.
+        One row per data set, evaluation, metric and pipeline, the best first: `score`, `low`, `high`,
+        `interval` (``"subjects"`` or ``"trials"``) and its `method` (``"t"``, ``"Wilson"`` or
+        ``"bootstrap"``, as in `estimate`), `sd_subjects`, `sd_seeds`, `n_subjects`, `n_seeds`, `n_runs`,
+        `chance`.
     """
     folds = fold_scores(table)
     rows = []
@@ -228,30 +249,46 @@ def summarise_runs(table: pd.DataFrame, confidence: float = 0.95) -> pd.DataFram
         subjects = own.groupby("subject")["score"].mean().to_numpy()
         per_seed = own.groupby(["subject", "seed"])["score"].mean()
         n_seeds = own["seed"].nunique()
-        if len(subjects) > 1:
-            low, high = mean_interval(subjects, confidence)
-        else:
-            n_trials = own["n_trials"].sum() / n_seeds
-            low, high = accuracy_interval(
-                round(float(subjects[0]) * n_trials), round(float(n_trials)), confidence
-            )
         rows.append(
             {
                 **dict(zip([*SETTING, "pipeline"], key, strict=True)),
                 "score": float(subjects.mean()),
-                "low": low,
-                "high": high,
-                "interval": "subjects" if len(subjects) > 1 else "trials",
+                **bound_subjects(own, subjects, confidence),
                 "sd_subjects": float(subjects.std(ddof=1)) if len(subjects) > 1 else np.nan,
                 "sd_seeds": float(per_seed.groupby("subject").std(ddof=1).mean()) if n_seeds > 1 else np.nan,
-                "n_subjects": len(subjects),
                 "n_seeds": n_seeds,
                 "n_runs": own["run"].nunique(),
                 "chance": float(own["chance"].mean()),
             }
         )
-    order = [*SETTING, "score"]
-    return pd.DataFrame(rows).sort_values(order, ascending=[True, True, False], ignore_index=True)
+    summary = pd.DataFrame(rows)
+    best = summary["score"].where(~summary["metric"].map(is_error), -summary["score"])
+    order = summary.assign(best=-best).sort_values([*SETTING, "best"]).index
+    return summary.loc[order].reset_index(drop=True)
+
+
+def bound_subjects(
+    folds: pd.DataFrame, subjects: Float[np.ndarray, " n_subjects"], confidence: float
+) -> dict[str, Any]:
+    """Bound the mean score of a pipeline over subjects, or of one subject over its trials."""
+    if len(subjects) > 1:
+        low, high = mean_interval(subjects, confidence)
+        told: tuple[Any, ...] = ("subjects", "t", len(subjects))
+    elif "low" in folds and folds["low"].notna().all():
+        # Seeds are no new trials: they do not make the interval narrower.
+        low, high = folds["low"].mean(), folds["high"].mean()
+        told = folds["interval"].iloc[0], folds["method"].iloc[0], int(folds["n_subjects"].iloc[0])
+    else:
+        n_trials = folds["n_trials"].sum() / folds["seed"].nunique()
+        n_correct = round(float(subjects[0]) * n_trials)
+        low, high = accuracy_interval(n_correct, round(float(n_trials)), confidence)
+        told = "trials", "Wilson", 1
+    return {"low": low, "high": high, "interval": told[0], "method": told[1], "n_subjects": told[2]}
+
+
+def is_error(metric: str) -> bool:
+    """Tell whether less of a metric is better; notebooks may have metrics of their own."""
+    return metric in METRICS and METRICS[metric].smaller_is_better
 
 
 def compare_pipelines(table: pd.DataFrame) -> pd.DataFrame:
@@ -265,24 +302,27 @@ def compare_pipelines(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     comparisons : pandas.DataFrame
-        One row per data set, evaluation and pair `a`, `b`: mean `difference` of subjects with its 95 %
-        interval `low`, `high`; two-sided `p_value` of all swaps within subjects and `p_holm`, corrected for
-        the number of tests (Holm); `effect`, moabb's standardised mean difference; `n_subjects`, and in how
-        many of them `a` is better (`n_wins`). One row more per pair, data set ``"all"``, where there are
-        several data sets: their combination (Stouffer, weighed by subjects). Pairs with fewer than two common
-        subjects are left out.
+        One row per data set, evaluation, metric and pair `a`, `b`: mean `difference` of subjects with its
+        95 % interval `low`, `high`; two-sided `p_value` of all swaps within subjects and `p_holm`,
+        corrected for the number of tests (Holm); `effect`, moabb's standardised mean difference;
+        `n_subjects`, and in how many of them `a` is better (`n_wins`). One row more per pair, data set
+        ``"all"``, where there are several data sets: their combination (Stouffer, weighed by subjects).
+        Pairs with fewer than two common subjects are left out.
     """
     folds = fold_scores(table)
     rows: list[dict[str, Any]] = []
-    for evaluation, scores in folds.groupby("evaluation"):
+    for (evaluation, metric), scores in folds.groupby(["evaluation", "metric"]):
         for a, b in combinations(scores["pipeline"].unique(), 2):
             pair = scores[scores["pipeline"].isin([a, b])]
             tested = [compare_on(dataset, own, a, b) for dataset, own in pair.groupby("dataset")]
             tested = [row for row in tested if row is not None]
             if len(tested) > 1:
                 tested.append(combine_rows(tested))
-            rows += [{"evaluation": evaluation, "a": a, "b": b, **row} for row in tested]
-    columns = ["dataset", "evaluation", "a", "b", "difference", "low", "high", "p_value", "p_holm", "effect"]
+            if is_error(metric):
+                tested = [row | {"n_wins": row["n_subjects"] - row["n_wins"]} for row in tested]
+            setting = {"evaluation": evaluation, "metric": metric}
+            rows += [{**setting, "a": a, "b": b, **row} for row in tested]
+    columns = [*SETTING, "a", "b", "difference", "low", "high", "p_value", "p_holm", "effect"]
     columns += ["n_subjects", "n_wins"]
     comparisons = pd.DataFrame(rows, columns=[name for name in columns if name != "p_holm"])
     comparisons["p_holm"] = correct_holm(comparisons["p_value"].to_numpy(dtype=float))
@@ -331,51 +371,9 @@ def export(table: pd.DataFrame, folder: Path) -> list[Path]:
     """Write the runs, their summary and comparisons as tables, and the figures; each whole or not at all."""
     nested = [name for name in NESTED if name in table]
     plain = table.assign(**{name: table[name].map(json.dumps) for name in nested})
+    # A table that is sent elsewhere finds no folders of runs there.
+    plain = plain.drop(columns="home", errors="ignore")
     tables = {"runs": plain, "summary": summarise_runs(table), "comparisons": compare_pipelines(table)}
-    paths = []
-    for name, content in tables.items():
-        for ending in ("csv", "html", "tex", "parquet"):
-            path = folder / f"{name}.{ending}"
-            with replacing(path) as unfinished:
-                write_table(content, unfinished, ending)
-            paths.append(path)
-    return paths + draw(table, tables["summary"], tables["comparisons"], folder)
-
-
-def write_table(content: pd.DataFrame, path: Path, ending: str) -> None:
-    """Write one table in one format."""
-    if ending == "csv":
-        content.to_csv(path, index=False)
-    elif ending == "parquet":
-        content.to_parquet(path)
-    elif ending == "html":
-        page = content.to_html(index=False, float_format="{:.3f}".format)
-        path.write_text(f"<!doctype html><meta charset='utf-8'>{page}", encoding="utf-8")
-    else:
-        # Names hold underscores, which LaTeX takes for subscripts.
-        style = content.style.format(precision=3, escape="latex", na_rep="").hide(axis="index")
-        text = style.format_index(escape="latex", axis=1).to_latex(hrules=True)
-        path.write_text(text, encoding="utf-8")
-
-
-def draw(table: pd.DataFrame, summary: pd.DataFrame, comparisons: pd.DataFrame, folder: Path) -> list[Path]:
-    """Draw all figures into a folder."""
-    import matplotlib.pyplot as plt
-
-    from eeglab_models import plotting
-
-    # A dollar in a name is no formula.
-    with plt.rc_context({"text.parse_math": False}):
-        figures = {
-            "scores": plotting.plot_run_scores(fold_scores(table)),
-            "forest": plotting.plot_forest(summary),
-        }
-        if len(comparisons):
-            figures["differences"] = plotting.plot_differences(comparisons)
-    paths = []
-    for name, figure in figures.items():
-        paths.append(folder / f"{name}.png")
-        with replacing(paths[-1]) as unfinished:
-            figure.savefig(unfinished, format="png", dpi=150)
-        plt.close(figure)
-    return paths
+    paths = write_tables(tables, folder)
+    predictions = collect_predictions(table)
+    return paths + draw(fold_scores(table), tables["summary"], tables["comparisons"], predictions, folder)

@@ -5,6 +5,7 @@ A folder of results holds the notebook as it was when the sweep started, and ``r
     parameters.json   what is to be run
     attempts.log      a line for every start
     result.json       the row of results
+    predictions.parquet   every prediction, known to the row by its hash
     run.ipynb         the executed notebook, the lab record
     DONE              written last: only then the run counts
     failed.ipynb      notebook and traceback of the latest failure, with its sentence in FAILED.json
@@ -25,13 +26,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from eeglab_models.configs import read_record
 from eeglab_models.experiments.versions import PACKAGE, code_version
 from eeglab_models.files import locked, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["write_row"]
 
@@ -88,7 +92,13 @@ def is_done(home: Path) -> bool:
     return (home / DONE).is_file()
 
 
-def write_row(folder: str | Path, parameters: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
+def write_row(
+    folder: str | Path,
+    parameters: Mapping[str, Any],
+    predictions: "pd.DataFrame | None" = None,
+    metric: str = "accuracy",
+    **facts: Any,
+) -> dict[str, Any]:
     """Write the row of results of a run, with what is needed to judge and to repeat it.
 
     Parameters
@@ -97,16 +107,32 @@ def write_row(folder: str | Path, parameters: Mapping[str, Any], **facts: Any) -
         Folder of the run; ``""`` writes nothing.
     parameters : dict
         Parameters of the notebook.
+    predictions : pandas.DataFrame or None
+        As `predict_folds` returns it. It is scored, and kept beside the row, which states its hash: any
+        other metric can be computed later.
+    metric : str
+        One of `METRICS`, by which predictions are scored.
     **facts
         Plain values: scores, times, fingerprints.
 
     Returns
     -------
     row : dict
-        Parameters, facts, peak memory in MB, versions, git commit and machine.
+        Parameters, facts, peak memory in MB, versions, git commit and machine; of predictions their `metric`,
+        `score`, `scores` and `folds`, and the score of `chance`.
+
+    Raises
+    ------
+    ValueError
+        If the metric is unknown or does not fit the predictions.
     """
+    # Workers of a sweep start often, and score nothing themselves.
+    from eeglab_models.experiments.rescoring import HASH, score_run, write_predictions
+
+    scored = {} if predictions is None else score_run(predictions, metric)
     row = {
         "parameters": {name: value for name, value in parameters.items() if name not in PLACES},
+        **scored,
         **facts,
         "peak_memory": peak_memory(),
         "versions": versions(),
@@ -114,6 +140,8 @@ def write_row(folder: str | Path, parameters: Mapping[str, Any], **facts: Any) -
         "machine": socket.gethostname(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+    if folder and predictions is not None:
+        row[HASH] = write_predictions(Path(folder), predictions)
     if folder:
         write_json(Path(folder) / ROW, row)
     return row

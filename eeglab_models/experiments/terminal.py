@@ -104,25 +104,39 @@ def show_results(console: Console, state: State, summary: pd.DataFrame, comparis
     console.print(
         f"{state.n_done} runs done, {state.n_failed} failed, {state.n_missing} not run"
         + (f", {state.n_outdated} older ones of other code left out" if state.n_outdated else "")
-        + (f", {state.n_damaged} damaged: delete their folders" if state.n_damaged else "")
+        + (f", {len(state.damaged)} damaged" if state.damaged else "")
         + "."
     )
-    for (dataset, evaluation), own in summary.groupby(["dataset", "evaluation"], sort=False):
+    for name in state.damaged[:N_LISTED]:
+        console.print(f"Damaged: runs/{name}. Delete this folder, and run the sweep again.")
+    for name, reason in list(state.others.items())[:N_LISTED]:
+        console.print(f"Left out: runs/{name}: {reason}.")
+    for (dataset, evaluation, metric), own in summary.groupby(
+        ["dataset", "evaluation", "metric"], sort=False
+    ):
         pipeline = Column("pipeline", overflow="fold")
         title = f"{dataset}, {evaluation}"
-        table = Table(pipeline, "accuracy", "95 % interval", "over", "chance", title=title)
+        table = Table(pipeline, metric.replace("_", " "), "95 % interval", "over", "chance", title=title)
         for row in own.itertuples():
             over = f"{row.n_subjects} subjects" if row.interval == "subjects" else "trials of 1 subject"
+            over += f" ({row.method})"
             bounds = f"{row.low:.3f} to {row.high:.3f}"
             table.add_row(row.pipeline, f"{row.score:.3f}", bounds, over, f"{row.chance:.2f}")
         console.print(table)
     if comparisons.empty:
         console.print("No paired test: it needs two pipelines on the same two or more subjects.")
         return
-    for (dataset, evaluation), own in comparisons.groupby(["dataset", "evaluation"], sort=False):
+    for (dataset, evaluation, metric), own in comparisons.groupby(
+        ["dataset", "evaluation", "metric"], sort=False
+    ):
         pair = Column("pair", overflow="fold")
         table = Table(
-            pair, "difference", "p", "p (Holm)", "better in", title=plain(f"{dataset}, {evaluation}")
+            pair,
+            f"difference of {metric.replace('_', ' ')}",
+            "p",
+            "p (Holm)",
+            "better in",
+            title=plain(f"{dataset}, {evaluation}"),
         )
         for row in own.itertuples():
             values = (f"{row.difference:+.3f}", f"{row.p_value:.3f}", f"{row.p_holm:.3f}")

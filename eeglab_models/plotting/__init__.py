@@ -33,6 +33,7 @@ from eeglab_models.plotting.recordings import (
 )
 from eeglab_models.plotting.scores import (
     plot_calibration,
+    plot_confusion,
     plot_differences,
     plot_forest,
     plot_heatmap,
@@ -53,6 +54,7 @@ __all__ = [
     "plot_calibration",
     "plot_channels_by_time",
     "plot_codes",
+    "plot_confusion",
     "plot_courses",
     "plot_differences",
     "plot_forest",

@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from sklearn.metrics import ConfusionMatrixDisplay
 
 from eeglab_models.plotting.style import color_of, open_panels
 
 __all__ = [
     "plot_calibration",
+    "plot_confusion",
     "plot_differences",
     "plot_forest",
     "plot_heatmap",
@@ -118,21 +120,21 @@ def plot_ratios(ratios: pd.DataFrame) -> Figure:
 
 
 def plot_run_scores(folds: pd.DataFrame) -> Figure:
-    """Draw the accuracy of every subject, pipeline by pipeline, against chance.
+    """Draw the score of every subject, pipeline by pipeline, against chance.
 
     Parameters
     ----------
     folds : pandas.DataFrame
-        As `fold_scores` of `eeglab_models.experiments.results` returns it: dataset, evaluation, pipeline,
-        subject, score and chance.
+        As `fold_scores` of `eeglab_models.experiments.results` returns it: dataset, evaluation, metric,
+        pipeline, subject, score and chance.
 
     Returns
     -------
     figure : matplotlib.figure.Figure
-        One panel per data set and evaluation; a dot is a subject, seeds and folds averaged; a bar is the
-        mean.
+        One panel per data set, evaluation and metric; a dot is a subject, seeds and folds averaged; a bar
+        is the mean.
     """
-    panels = list(folds.groupby(["dataset", "evaluation"]))
+    panels = list(folds.groupby([name for name in ("dataset", "evaluation", "metric") if name in folds]))
     n_rows = folds["pipeline"].nunique()
     order = folds.groupby("pipeline")["score"].mean().sort_values().index
     figure, axes = open_panels(
@@ -148,7 +150,7 @@ def plot_run_scores(folds: pd.DataFrame) -> Figure:
             shifts = np.linspace(-0.15, 0.15, len(scores)) if len(scores) > 1 else np.zeros(1)
             ax.scatter(scores, height + shifts, s=18, alpha=0.6, color=color_of(pipeline))
             ax.vlines(scores.mean(), height - 0.3, height + 0.3, color="black", linewidth=2)
-        ax.set(xlabel="accuracy (dashed: chance)", title=", ".join(names).replace("_", " "))
+        ax.set(xlabel=f"{name_metrics(own)} (dashed: chance)", title=", ".join(names[:2]).replace("_", " "))
         ax.title.set_fontsize(9)
     axes[0, 0].set_yticks(range(len(order)), order)
     sns.despine(figure, left=True)
@@ -156,7 +158,7 @@ def plot_run_scores(folds: pd.DataFrame) -> Figure:
 
 
 def plot_forest(summary: pd.DataFrame) -> Figure:
-    """Draw mean accuracies with their confidence intervals, grouped by data set and evaluation.
+    """Draw mean scores with their confidence intervals, grouped by data set and evaluation.
 
     Parameters
     ----------
@@ -178,7 +180,7 @@ def plot_forest(summary: pd.DataFrame) -> Figure:
     ax = figure.axes[0]
     heights = np.arange(len(rows))
     ax.vlines(rows["chance"], heights - 0.35, heights + 0.35, color="0.5")
-    ax.set(xlabel="accuracy (95 % confidence interval; grey: chance)")
+    ax.set(xlabel=f"{name_metrics(rows)} (95 % confidence interval; grey: chance)")
     ax.set_title("Intervals are over subjects, or over trials where n=1", fontsize=10, loc="left")
     return figure
 
@@ -208,9 +210,14 @@ def plot_differences(comparisons: pd.DataFrame, alpha: float = 0.05) -> Figure:
     figure = draw_intervals(rows, "difference", labels, colors)
     ax = figure.axes[0]
     ax.axvline(0, color="0.5", linewidth=1, zorder=1)
-    ax.set(xlabel="difference of accuracy, paired by subject (95 % confidence interval)")
+    ax.set(xlabel=f"difference of {name_metrics(rows)}, paired by subject (95 % confidence interval)")
     ax.set_title("Black: different, after correction for the number of tests", fontsize=10, loc="left")
     return figure
+
+
+def name_metrics(rows: pd.DataFrame) -> str:
+    """Name the metrics of a table; one that names none, as moabb's, is of accuracies."""
+    return ", ".join(rows.get("metric", pd.Series(["accuracy"])).unique()).replace("_", " ")
 
 
 def draw_intervals(rows: pd.DataFrame, middle: str, labels: list[str], colors: Sequence[str]) -> Figure:
@@ -249,4 +256,30 @@ def plot_calibration(bins: Mapping[str, pd.DataFrame]) -> Figure:
         ax.set_title(name, fontsize=10)
     axes[0, 0].set_ylabel("accuracy (95 % interval)")
     sns.despine(figure)
+    return figure
+
+
+def plot_confusion(predictions: pd.DataFrame) -> Figure:
+    """Draw what classifiers take for what.
+
+    Parameters
+    ----------
+    predictions : pandas.DataFrame
+        As `predict_folds` of `eeglab_models.scores` returns it: pipeline, truth and predicted.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+        One panel per pipeline; every row holds the shares of what one class was taken for.
+    """
+    pipelines = list(predictions.groupby("pipeline", sort=False))
+    n_classes = predictions["truth"].nunique()
+    size = 1.6 + 0.5 * n_classes
+    figure, axes = open_panels(1, len(pipelines), (0.8 + size * len(pipelines), 0.6 + size), sharey=True)
+    for ax, (name, own) in zip(axes[0], pipelines, strict=True):
+        told = {"normalize": "true", "values_format": ".2f", "cmap": "Greys", "colorbar": False}
+        told |= {"xticks_rotation": 45, "im_kw": {"vmin": 0, "vmax": 1}}
+        ConfusionMatrixDisplay.from_predictions(own["truth"], own["predicted"], ax=ax, **told)
+        ax.set_title(name, fontsize=10)
+        ax.label_outer()
     return figure

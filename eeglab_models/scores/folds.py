@@ -1,29 +1,30 @@
-"""Scores over folds: every pipeline on the same splits, every fold kept.
+"""Predictions and scores over folds: every pipeline on the same splits, every prediction kept.
 
 A table of scores has one row per pipeline and fold. Results of moabb's evaluations have the same columns
 `pipeline`, `subject` and `score`, and go through the same functions; tables made here go through moabb's
 statistics once ``assign(dataset="name")`` adds the column that they need.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Shaped
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator, clone, is_regressor
 from sklearn.model_selection import BaseCrossValidator
 from threadpoolctl import threadpool_limits
 
 from eeglab_models.scores.intervals import accuracy_interval, mean_interval
+from eeglab_models.scores.metrics import PROBABILITY, find_metric, score_arrays, to_arrays
 
-__all__ = ["score_folds", "score_pipelines", "summarise"]
+__all__ = ["predict_folds", "score_folds", "score_pipelines", "summarise"]
 
 # An estimator, and what it reads: anything that an array of numbers of trials can index.
 Pipeline = tuple[BaseEstimator, Any]
 
 
-def score_folds(
+def predict_folds(
     pipelines: Mapping[str, Pipeline],
     labels: Shaped[np.ndarray, " n_trials"],
     cv: BaseCrossValidator,
@@ -31,14 +32,15 @@ def score_folds(
     *,
     groups: Shaped[np.ndarray, " n_trials"] | None = None,
 ) -> pd.DataFrame:
-    """Score every pipeline on the same folds, and keep every fold.
+    """Let every pipeline predict the same folds, and keep every prediction.
 
     Parameters
     ----------
     pipelines : dict of (estimator, array)
         By name, an estimator and what it reads, one entry per trial: arrays, features, epochs or windows.
+        Classifiers predict classes, regressors of scikit-learn's kind predict values.
     labels : numpy.ndarray, shape (n_trials,)
-        True classes.
+        True classes, or values.
     cv : sklearn cross-validator
         How to split; the same splits for all.
     subjects : numpy.ndarray, shape (n_trials,), or None
@@ -49,51 +51,121 @@ def score_folds(
 
     Returns
     -------
-    scores : pandas.DataFrame
-        One row per pipeline and fold: `pipeline`, `subject`, `fold`, the accuracy `score`, `n_correct`,
-        `n_trials` tested and `n_train`. Without `subjects`, `subject` is the group that a fold tests, or
-        ``"all"`` where it tests several or `groups` is not given.
+    predictions : pandas.DataFrame
+        One row per pipeline and tested trial: `pipeline`, `subject`, `fold`, `trial` (its number in
+        `labels`), `n_train`, `truth`, `predicted`, and of classes the probability of each, such as
+        ``p_left``, where the estimator has one. Without `subjects`, `subject` is the group of the trial.
+
+    Raises
+    ------
+    ValueError
+        If predicted values or probabilities are no finite numbers.
     """
     alone = np.zeros(len(labels), dtype=int) if subjects is None else subjects
-    rows: list[dict[str, Any]] = []
+    whose = subjects if subjects is not None else groups
+    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in pipelines}
+    n_folds = 0
     for subject in np.unique(alone):
         own = np.flatnonzero(alone == subject)
-        own_groups = None if groups is None else groups[own]
-        folds = list(cv.split(own, labels[own], own_groups))
+        folds = list(cv.split(own, labels[own], None if groups is None else groups[own]))
         for name, (estimator, X) in pipelines.items():
-            for fold, (train, test) in enumerate(folds):
+            for fold, (train, test) in enumerate(folds, n_folds):
                 train, test = own[train], own[test]
-                n_correct = count_correct(estimator, X, labels, train, test)
-                tested = ["all"] if groups is None else np.unique(groups[test])
-                whom = tested[0] if len(tested) == 1 else "all"
-                rows.append(
-                    {
-                        "pipeline": name,
-                        "subject": whom if subjects is None else subject,
-                        "fold": fold,
-                        "score": n_correct / len(test),
-                        "n_correct": n_correct,
-                        "n_trials": len(test),
-                        "n_train": len(train),
-                    }
-                )
-    table = pd.DataFrame(rows)
-    order = {name: position for position, name in enumerate(pipelines)}
-    return table.sort_values("pipeline", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+                told = {"pipeline": name, "subject": "all" if whose is None else whose[test]}
+                told |= {"fold": fold, "trial": test, "n_train": len(train)}
+                predicted = predict(estimator, X, labels, train, test)
+                if not np.isfinite(predicted.select_dtypes("number")).all(axis=None):
+                    raise ValueError(
+                        f"{name} predicts numbers that are not finite in fold {fold}. Look at its input, or "
+                        "lower its learning rate."
+                    )
+                parts[name].append(pd.concat([pd.DataFrame(told), predicted], axis=1))
+        n_folds += len(folds)
+    return pd.concat([part for own in parts.values() for part in own], ignore_index=True)
 
 
-def count_correct(
+def predict(
     estimator: BaseEstimator,
     X: Any,
     labels: Shaped[np.ndarray, " n_trials"],
     train: Shaped[np.ndarray, " n_train"],
     test: Shaped[np.ndarray, " n_test"],
-) -> int:
-    """Fit a copy of the estimator to some trials and count how many others it gets right."""
+) -> pd.DataFrame:
+    """Fit a copy of the estimator to some trials, and let it predict others."""
     # Covariances of a few channels are too small to share: more threads wait for each other.
     with threadpool_limits(1, user_api="blas"):
-        predicted = clone(estimator).fit(X[train], labels[train]).predict(X[test])
-    return int((predicted == labels[test]).sum())
+        fitted = clone(estimator).fit(X[train], labels[train])
+        predicted, truth = fitted.predict(X[test]), labels[test]
+        if is_regressor(estimator):
+            return pd.DataFrame({"truth": truth, "predicted": predicted}, dtype=float)
+        found = {"truth": truth.astype(str), "predicted": np.asarray(predicted).astype(str)}
+        if hasattr(fitted, "predict_proba"):
+            # A class that no training trial has is not expected.
+            found |= {f"{PROBABILITY}{name}": 0.0 for name in np.unique(labels)}
+            columns = zip(fitted.classes_, np.asarray(fitted.predict_proba(X[test]), float).T, strict=True)
+            found |= {f"{PROBABILITY}{name}": column for name, column in columns}
+    return pd.DataFrame(found)
+
+
+def score_folds(
+    pipelines: Mapping[str, Pipeline],
+    labels: Shaped[np.ndarray, " n_trials"],
+    cv: BaseCrossValidator,
+    subjects: Shaped[np.ndarray, " n_trials"] | None = None,
+    *,
+    groups: Shaped[np.ndarray, " n_trials"] | None = None,
+    metric: str = "accuracy",
+) -> pd.DataFrame:
+    """Score every pipeline on the same folds, and keep every fold.
+
+    Parameters
+    ----------
+    pipelines : dict of (estimator, array)
+        As in `predict_folds`, which keeps every prediction.
+    labels : numpy.ndarray, shape (n_trials,)
+        True classes, or values.
+    cv : sklearn cross-validator
+        How to split.
+    subjects, groups : numpy.ndarray, shape (n_trials,), or None
+        As in `predict_folds`.
+    metric : str
+        One of `METRICS`.
+
+    Returns
+    -------
+    scores : pandas.DataFrame
+        One row per pipeline and fold: `pipeline`, `subject`, `fold`, `score`, `metric`, `n_correct` of
+        classes, `n_trials` tested and `n_train`. `score` is not a number where a fold lacks what the metric
+        needs, as trials of all classes. Without `subjects`, `subject` is the group that a fold tests, or
+        ``"all"`` where it tests several or `groups` is not given.
+
+    Raises
+    ------
+    ValueError
+        As `predict_folds`, or if the metric is unknown or does not fit what is predicted.
+    """
+    find_metric(metric)
+    predictions = predict_folds(pipelines, labels, cv, subjects, groups=groups)
+    return score_predictions(predictions, metric, ("fold",))
+
+
+def score_predictions(
+    predictions: pd.DataFrame, metric: str, unit: Sequence[str] = ("subject", "fold")
+) -> pd.DataFrame:
+    """Score every fold of every pipeline, or every person's part of it."""
+    found = find_metric(metric)
+    rows: list[dict[str, Any]] = []
+    for name, of_pipeline in predictions.groupby("pipeline", sort=False):
+        truth, told, n_classes = to_arrays(of_pipeline, found)
+        for _, numbers in of_pipeline.groupby(list(unit) or (lambda row: 0), sort=False).indices.items():
+            own = of_pipeline.iloc[numbers]
+            whom, fold = own["subject"].unique(), own["fold"].unique()
+            row = {"pipeline": name, "subject": whom[0] if len(whom) == 1 else "all", "fold": fold[0]}
+            row |= {"score": score_arrays(found, truth[numbers], told[numbers], n_classes), "metric": metric}
+            if found.reads != "values":
+                row["n_correct"] = int((own["truth"] == own["predicted"]).sum())
+            rows.append(row | {"n_trials": len(own), "n_train": own["n_train"].iloc[0]})
+    return pd.DataFrame(rows)
 
 
 def score_pipelines(
@@ -104,7 +176,7 @@ def score_pipelines(
     *,
     groups: Shaped[np.ndarray, " n_trials"] | None = None,
 ) -> pd.DataFrame:
-    """Score every pipeline on the same folds: one row per pipeline.
+    """Score the accuracy of every pipeline on the same folds: one row per pipeline.
 
     Parameters
     ----------
@@ -141,22 +213,30 @@ def summarise(scores: pd.DataFrame, over: str = "trials", confidence: float = 0.
     Returns
     -------
     summary : pandas.DataFrame
-        `pipeline`, `accuracy`, `low`, `high`, and `n_trials` or `n_subjects`.
+        `pipeline`, the score by the name of its metric, as `accuracy`, `low`, `high`, and `n_trials` or
+        `n_subjects`.
 
     Raises
     ------
     ValueError
-        If `over` is neither, or if there are fewer than two subjects to average.
+        If `over` is neither, if there are fewer than two subjects to average, or if trials of another metric
+        than accuracy are to be counted: `estimate` draws them again.
     """
     if over not in ("trials", "subjects"):
         raise ValueError(f"over must be trials or subjects, got {over!r}.")
+    metric = scores["metric"].iloc[0] if "metric" in scores else "accuracy"
+    if over == "trials" and metric != "accuracy":
+        raise ValueError(
+            f"Only the accuracy is a count of trials, got {metric}. Pass over='subjects', or the predictions "
+            "to estimate."
+        )
     rows = []
     for name, own in scores.groupby("pipeline", sort=False):
         if over == "trials":
             n_correct, n = int(own["n_correct"].sum()), int(own["n_trials"].sum())
-            accuracy, (low, high) = n_correct / n, accuracy_interval(n_correct, n, confidence)
+            score, (low, high) = n_correct / n, accuracy_interval(n_correct, n, confidence)
         else:
             means = own.groupby("subject")["score"].mean().to_numpy()
-            n, accuracy, (low, high) = len(means), float(means.mean()), mean_interval(means, confidence)
-        rows.append({"pipeline": name, "accuracy": accuracy, "low": low, "high": high, f"n_{over}": n})
+            n, score, (low, high) = len(means), float(means.mean()), mean_interval(means, confidence)
+        rows.append({"pipeline": name, metric: score, "low": low, "high": high, f"n_{over}": n})
     return pd.DataFrame(rows)
