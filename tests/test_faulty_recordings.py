@@ -1,6 +1,9 @@
 """Recordings as people have them: what is wrong with them is seen, and wrong numbers reach no model."""
 
+import gc
+import tracemalloc
 import warnings
+import weakref
 from dataclasses import replace
 
 import mne
@@ -13,10 +16,12 @@ from sklearn.model_selection import train_test_split
 
 from eeglab_models import EEGDINO, EEGPT, load_windows, prepare
 from eeglab_models.finetuning import FineTuner
+from eeglab_models.signals import continuous
 from eeglab_models.signals.plan import Plan
 from eeglab_models.signals.windows import concatenate
 
 NAMES = ["Fp1", "F3", "Fz", "C3", "Cz", "C4", "P3", "Pz"]
+PLAIN = {"baseline": None, "preload": True, "verbose": "error"}
 
 
 def signal(n_chans=8, seconds=60, sfreq=160.0, seed=0):
@@ -575,3 +580,128 @@ def test_recordings_of_several_rates_are_prepared_one_by_one_and_not_joined_befo
     assert len(prepare([raw, slow], dino())) == 20
     with pytest.raises(ValueError, match="rate in Hz"):
         load_windows([raw, slow])
+
+
+def cut_short(path, share=0.6):
+    content = path.read_bytes()
+    path.write_bytes(content[: round(len(content) * share) // 2 * 2 + 1])
+
+
+@pytest.mark.parametrize("end", ["edf", "bdf", "vhdr"])
+def test_files_that_were_cut_short_are_told_with_their_lengths(raw, tmp_path, end):
+    raw.export(tmp_path / f"rec.{end}", verbose="error")
+    cut_short(tmp_path / ("rec.eeg" if end == "vhdr" else f"rec.{end}"))
+
+    windows = load_windows(tmp_path / f"rec.{end}", events=[], tmax=4.0)
+
+    assert len(windows) < 10
+    assert " bytes where " in windows.report["mne"]
+    assert "cut short" in windows.report["mne"]
+
+
+@pytest.mark.parametrize("name", ["rec_raw.fif", "rec-epo.fif"])
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.97])
+def test_files_of_mne_that_were_cut_short_are_named(raw, tmp_path, name, share):
+    (raw if "raw" in name else load_windows(raw).epochs).save(tmp_path / name, verbose="error")
+    cut_short(tmp_path / name, share)
+
+    with pytest.raises(ValueError, match=f"{name} cannot be read.*Check that the file is whole"):
+        load_windows(tmp_path / name)
+
+
+# The result
+
+
+@pytest.mark.parametrize("factor", [400.0, 1e-3])
+def test_a_scale_that_is_no_eegs_is_told_by_every_way_in_and_refused_by_the_last(raw, factor):
+    scaled = make(data=raw.get_data() * factor)
+    epochs = mne.EpochsArray(
+        scaled.get_data().reshape(8, 15, 640).swapaxes(0, 1), scaled.info, verbose="error"
+    )
+    ways = {
+        "raw": load_windows(scaled),
+        "epochs": load_windows(epochs),
+        "array": load_windows(epochs.get_data(), info=epochs.info, unit="V"),
+        "average": load_windows(epochs.average()),
+    }
+    for way, windows in ways.items():
+        assert "EEG varies by" in windows.report["amplitude"], way
+        with pytest.raises(ValueError, match="EEG varies by"):
+            prepare(windows, dino())
+
+
+def test_windows_that_are_cut_already_are_judged_like_recordings(raw):
+    data = load_windows(raw).data.copy()
+    data[3, 2] = 7.0
+    data[5, 1, 10] = 2e4
+    data[6, 0, 20] = np.nan
+
+    windows = load_windows(data, info=raw.info, unit="µV")
+
+    assert np.argwhere(windows.bad).tolist() == [[3, 2], [5, 1], [6, 0]]
+    assert "3 of 10 touch stretches without EEG (Fp1, F3, Fz)" in windows.report["bad windows"]
+
+
+def test_channels_far_from_all_electrodes_are_not_filled():
+    back = make(["Oz", "O1", "O2", "POz", "PO3"])
+
+    with pytest.raises(ValueError, match="Fp1 lie too far from the electrodes"):
+        prepare(back, dino("Oz", "O1", "O2", "Fp1"), missing="interpolate")
+
+
+def test_mirrors_are_found_after_the_rounding_of_a_file(raw, tmp_path):
+    data = raw.get_data()
+    data[5] = -data[3]
+    make(data=data).export(tmp_path / "rec.edf", physical_range=(-8192, 8191), verbose="error")
+
+    with pytest.raises(ValueError, match="C3 and C4 hold mirrored"):
+        prepare(tmp_path / "rec.edf", dino(), events=[])
+
+
+def test_channels_of_another_type_are_in_microvolts_by_every_way_in(raw):
+    mixed = raw.copy().set_channel_types({"Pz": "eog"})
+    epochs = mne.Epochs(mixed, *mne.events_from_annotations(mixed, verbose="error"), 0, 4.0, **PLAIN)
+
+    for source in (mixed, epochs):
+        windows = load_windows(source, channels=["C3", "Pz"], **({} if source is epochs else {"fmin": None}))
+        assert 10 < windows.data[:, 1].std() < 40
+
+
+# Memory
+
+
+def peak_of(call):
+    """Bytes beyond those that are there already."""
+    call()  # libraries are imported when they are used first
+    gc.collect()
+    tracemalloc.start()
+    call()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
+
+
+@pytest.mark.parametrize("seconds", [1.0, 4.0])
+def test_preparation_takes_at_most_two_and_a_half_recordings_of_memory(seconds):
+    raw, model = make(seconds=400, sfreq=256.0, annotations=[]), dino(seconds=seconds)
+
+    assert peak_of(lambda: load_windows(raw, tmax=seconds)) < 2.5 * raw._data.nbytes
+    assert peak_of(lambda: prepare(raw, model)) < 2.5 * raw._data.nbytes
+
+
+def test_of_a_folder_one_recording_is_in_memory_at_a_time(raw, tmp_path, monkeypatch):
+    for number in range(6):
+        raw.save(tmp_path / f"{number}_raw.fif", verbose="error")
+    alive, most, take = weakref.WeakSet(), [], continuous.take
+
+    def counting(raw, *arguments):
+        gc.collect()
+        taken = take(raw, *arguments)
+        alive.add(taken)
+        most.append(len(alive))
+        return taken
+
+    monkeypatch.setattr(continuous, "take", counting)
+
+    assert len(prepare(tmp_path, dino())) == 60
+    assert most == [1] * 6

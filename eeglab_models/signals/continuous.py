@@ -10,8 +10,8 @@ from jaxtyping import Float, Int, Shaped
 from eeglab_models.configs import shorten
 from eeglab_models.signals.annotations import describe, meaning_of, spans, trigger_events
 from eeglab_models.signals.plan import NoWindowError, Plan, choose_channels, describe_band, events_error
-from eeglab_models.signals.quality import Hole, fill_holes, find_holes, find_offsets
-from eeglab_models.signals.sources import Recording
+from eeglab_models.signals.quality import Hole, describe_bad, fill_holes, find_holes, find_offsets
+from eeglab_models.signals.sources import Recording, reading
 from eeglab_models.signals.windows import Windows
 
 # Seconds of the signal that a window carries on either side.
@@ -20,8 +20,9 @@ AROUND = 0.5
 
 def cut_raw(raw: mne.io.BaseRaw, plan: Plan, recording: Recording) -> Windows:
     """Judge and filter a continuous recording, and cut it at its events or into consecutive windows."""
-    origin, (raw, report) = raw, choose_channels(raw, plan)
-    raw.load_data()
+    origin, (kept, report) = raw, choose_channels(raw, plan)
+    with reading(recording.name):
+        raw = take(raw, kept)
     holes = find_holes(raw, plan.ceiling)
     report = report.add("raw signal", describe_holes(holes, raw))
     fill_holes(raw, holes)
@@ -41,6 +42,13 @@ def cut_raw(raw: mne.io.BaseRaw, plan: Plan, recording: Recording) -> Windows:
         report = report.add("bad windows", describe_bad(bad, raw.ch_names))
     data = wide[..., n_around : n_around + n_times]
     return Windows(data, raw.info, labels, None, "µV", report, None, band, notch, bad, wide)
+
+
+def take(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> mne.io.RawArray:
+    """Read some channels into a recording of their own; a copy of the whole would take twice the memory."""
+    info = mne.pick_info(raw.info, [raw.ch_names.index(name) for name in ch_names])
+    taken = mne.io.RawArray(raw.get_data(ch_names), info, first_samp=raw.first_samp)
+    return taken.set_annotations(raw.annotations)
 
 
 def has_events(raw: mne.io.BaseRaw, plan: Plan) -> bool:
@@ -93,10 +101,11 @@ def filter_raw(raw: mne.io.BaseRaw, plan: Plan) -> tuple[Any, float | None, str]
     if offset > 1000:
         done.append(f"Offsets of up to {offset:,.0f} µV, {'removed' if fmin else 'kept: no high-pass'}.")
     if (fmin, fmax) != (None, None):
-        raw.filter(fmin, fmax)
+        # One process filters in place, where several would hold a copy.
+        raw.filter(fmin, fmax, n_jobs=1)
     mains = [] if notch is None else np.arange(notch, fmax or sfreq / 2, notch)
     if len(mains):
-        raw.notch_filter(mains)
+        raw.notch_filter(mains, n_jobs=1)
         done.append(f"Notch at {notch:g} Hz and its multiples.")
     elif notch is not None:
         done.append(f"No notch: {notch:g} Hz lies outside the band.")
@@ -209,12 +218,3 @@ def cut(
         missing = (0, 0), (max(0, -first), max(0, last - raw.n_times))
         window[:] = np.pad(x, missing, mode="reflect") if any(missing[1]) else x
     return wide
-
-
-def describe_bad(bad: Shaped[np.ndarray, "n_windows n_chans"], ch_names: Sequence[str]) -> str:
-    """Say how many windows hold a channel without EEG, and which channels these are."""
-    names = [name for name, ever in zip(ch_names, bad.any(axis=0), strict=True) if ever]
-    return (
-        f"{bad.any(axis=1).sum()} of {len(bad)} touch stretches without EEG ({shorten(names)}); windows.bad "
-        "says which."
-    )

@@ -103,8 +103,8 @@ class NoWindowError(ValueError):
     """A recording holds no window of those that were asked for."""
 
 
-def choose_channels(recording: Any, plan: Plan) -> tuple[Any, Report]:
-    """Copy the channels that the plan asks for, or the electrodes of the scalp; report the others."""
+def choose_channels(recording: Any, plan: Plan) -> tuple[list[str], Report]:
+    """Name the channels that the plan asks for, or the electrodes of the scalp; report the others."""
     names = recording.ch_names
     if plan.channels is not None:
         for name in plan.channels:
@@ -132,7 +132,7 @@ def choose_channels(recording: Any, plan: Plan) -> tuple[Any, Report]:
     finding = f"{len(kept)} of EEG."
     if others:
         finding += " Left out: " + ", ".join(f"{name} ({why})" for name, why in others.items()) + "."
-    return recording.copy().pick(kept), Report().add("channels", finding)
+    return kept, Report().add("channels", finding)
 
 
 def describe_band(fmin: float | None, fmax: float | None) -> str:

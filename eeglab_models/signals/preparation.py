@@ -8,17 +8,29 @@ from typing import Any
 
 import mne
 import numpy as np
+from jaxtyping import Float
 
-from eeglab_models.configs import check_name, nearest, shorten
+from eeglab_models.configs import check_name, shorten
 from eeglab_models.models.base import EEGModel
-from eeglab_models.signals.electrodes import montage, sort_channels, spell_channel
+from eeglab_models.signals.electrodes import spell_channel
+from eeglab_models.signals.picking import (
+    handle_bad,
+    name_channels,
+    note,
+    own_channels,
+    pick_channels,
+    take_reference,
+)
 from eeglab_models.signals.plan import Plan, refuse
-from eeglab_models.signals.quality import check_result, find_bad_channels, interpolate, measure_amplitude
+from eeglab_models.signals.quality import check_copies, check_result, describe_amplitude, measure_amplitude
 from eeglab_models.signals.recordings import load_parts, load_windows
 from eeglab_models.signals.trials import is_cut
 from eeglab_models.signals.windows import Stamp, Windows, concatenate
 
 __all__ = ["check_prepared", "level_recordings", "prepare"]
+
+# Samples that are resampled at once, in double precision.
+N_AT_ONCE = 2**17
 
 
 def prepare(
@@ -92,15 +104,20 @@ def prepare(
                 f"prepare() starts from microvolts, got {windows.unit}. Pass what load_windows returned."
             )
         if check_amplitude:
-            amplitude = measure_amplitude(windows)
-            windows = note(windows, "amplitude", f"{amplitude:.1f} µV, median standard deviation: plausible.")
-        wanted = choose_channels(windows, model, ch_names, missing)
+            measure_amplitude(windows)
+        if not windows.report["amplitude"]:
+            windows = note(windows, "amplitude", describe_amplitude(windows))
+        wanted = name_channels(windows, model, ch_names, missing)
         windows = handle_bad(windows, model, wanted, bad_windows, ceiling)
-        check_copies(windows, wanted)
+        own = [spell_channel(name) for name in windows.ch_names]
+        rows = [row for row, name in enumerate(own) if wanted is None or name in wanted]
+        check_copies(windows.data, windows.ch_names, rows)
         windows = take_reference(windows, model)
         windows = pick_channels(windows, model, wanted, missing, least_share)
         windows = resample(windows, model)
+        check_result(windows.data, windows.ch_names, ceiling)
         prepared.append(scale(windows, model))
+        del windows  # the generator would hold two recordings otherwise
     return concatenate(prepared)
 
 
@@ -197,11 +214,6 @@ def check_prepared(windows: Windows, model: EEGModel) -> None:
         )
 
 
-def note(windows: Windows, subject: str, finding: str) -> Windows:
-    """Add a step to the report."""
-    return replace(windows, report=windows.report.add(subject, finding))
-
-
 def load_for(recording: Any, model: EEGModel, loading: dict[str, Any]) -> Iterable[Windows]:
     """Load a recording in windows of the model's length, one part after the other."""
     names = signature(load_windows).parameters
@@ -216,194 +228,6 @@ def load_for(recording: Any, model: EEGModel, loading: dict[str, Any]) -> Iterab
     for name in ("info", "unit"):
         refuse("belong to arrays", **{name: loading.get(name)})
     return load_parts(recording, loading.get("subjects"), Plan(**options), loading.get("table"))
-
-
-def own_channels(model: EEGModel) -> list[str] | None:
-    """Names of the channels that a model was built for, None if it knows only their number."""
-    if model.arguments["chs_info"] is None:
-        return None
-    names = [channel["ch_name"] for channel in model.chs_info]
-    return [spell_channel(name) for name in names]
-
-
-def choose_channels(
-    windows: Windows, model: EEGModel, ch_names: Sequence[str] | None, missing: str
-) -> list[str] | None:
-    """Name the channels to pass; None means those of the recording, as they are."""
-    name = type(model).__name__
-    if missing == "project":
-        if model.arguments.get("chan_proj_type", "none") == "none":
-            raise ValueError(
-                f"missing='project' needs a model with a learned projection of channels, got {name} without "
-                "one. Build EEGPT with chan_proj_type='conv1d_constraint', or choose another way."
-            )
-        if len(windows.ch_names) != model.n_chans:
-            raise ValueError(
-                f"The projection of this {name} mixes {model.n_chans} channels, the recording has "
-                f"{len(windows.ch_names)}. Build the model with chs_info of the recording."
-            )
-        return None
-    wanted = list(ch_names) if ch_names is not None else own_channels(model)
-    own_order = model.contract.ch_names
-    if wanted is None and own_order is not None and len(own_order) == model.n_chans:
-        wanted = list(own_order)
-    if wanted is not None:
-        wanted = [spell_channel(channel) for channel in wanted]
-    n_chans = len(windows.ch_names) if wanted is None else len(wanted)
-    if n_chans != model.n_chans:
-        raise ValueError(
-            f"{name} was built for {model.n_chans} channels without names, got {n_chans}. Build it with "
-            "chs_info, so that channels can be picked by name, or name as many with ch_names=."
-        )
-    return wanted
-
-
-def handle_bad(
-    windows: Windows, model: EEGModel, wanted: list[str] | None, bad_windows: str, ceiling: float | None
-) -> Windows:
-    """Handle windows in which a channel that matters is flat, no number or beyond the ceiling."""
-    bad = find_bad_channels(windows.data, ceiling)  # (n_windows, n_chans)
-    if windows.bad is not None:
-        bad = bad | windows.bad
-    if wanted is not None and model.contract.reference != "average":
-        bad = bad & np.isin([spell_channel(name) for name in windows.ch_names], wanted)
-    if not bad.any():
-        return note(windows, "bad windows", "None: no channel is flat, every sample is a number.")
-    n_bad = int(bad.any(axis=1).sum())
-    names = [name for name, ever in zip(windows.ch_names, bad.any(axis=0), strict=True) if ever]
-    beyond = "" if ceiling is None else f", beyond {ceiling:g} µV"
-    finding = f"{n_bad} of {len(windows)} hold channels that are flat{beyond} or no number ({shorten(names)})"
-    if bad_windows == "raise":
-        raise ValueError(
-            f"{finding}. Pass bad_windows='drop' or 'interpolate', or mark the channels bad in the recording."
-        )
-    if bad_windows == "drop":
-        if n_bad == len(windows):
-            raise ValueError(f"{finding}, so none would be left. Mark these channels bad in the recording.")
-        return note(windows[~bad.any(axis=1)], "bad windows", finding + ": left out.")
-    n_around = windows.n_around
-    data = (windows.wide if n_around else windows.data).copy()
-    for pattern in np.unique(bad[bad.any(axis=1)], axis=0):
-        rows = (bad == pattern).all(axis=1)
-        data[rows] = interpolate(
-            data[rows], windows.ch_names, [windows.ch_names[i] for i in np.flatnonzero(pattern)]
-        )
-    return note(widened(windows, data, n_around), "bad windows", finding + ": filled by spherical splines.")
-
-
-def check_copies(windows: Windows, wanted: list[str] | None) -> None:
-    """Refuse channels to pass that copy or mirror others, before an average hides which do."""
-    own = windows.ch_names
-    rows = [i for i, name in enumerate(own) if wanted is None or spell_channel(name) in wanted]
-    if rows:
-        check_result(windows.data[:, rows], [own[i] for i in rows])
-
-
-def widened(windows: Windows, data: np.ndarray, n_around: int, **changes: Any) -> Windows:
-    """Replace the samples of windows, and those around them."""
-    if not n_around:
-        return replace(windows, data=data, wide=None, **changes)
-    return replace(windows, data=data[..., n_around:-n_around], wide=data, **changes)
-
-
-def take_reference(windows: Windows, model: EEGModel) -> Windows:
-    """Remove the mean over the electrodes of the scalp if the model asks for it."""
-    if model.contract.reference != "average":
-        return note(windows, "reference", "That of the recording.")
-    scalp, others, unknown = sort_channels(windows.info)
-    if scalp and unknown:
-        raise ValueError(
-            f"{type(model).__name__} reads an average reference, and nobody can tell whether these are "
-            f"electrodes of the scalp: {shorten(unknown)}. Rename them, or leave them out with channels=."
-        )
-    rows = [windows.ch_names.index(name) for name in scalp or windows.ch_names]
-    if len(rows) < 2:
-        raise ValueError(
-            "An average reference over one electrode leaves nothing of it. Pass more electrodes."
-        )
-    n_around = windows.n_around
-    data = windows.wide if n_around else windows.data
-    data = data - data[:, rows].mean(axis=1, keepdims=True)
-    finding = f"Average of {len(rows)} channels."
-    if others:
-        finding = finding[:-1] + f", without {', '.join(others)}."
-    return note(widened(windows, data, n_around), "reference", finding)
-
-
-def pick_channels(
-    windows: Windows, model: EEGModel, wanted: list[str] | None, missing: str, least_share: float
-) -> Windows:
-    """Bring the channels into the order of the model, by name."""
-    if wanted is None:
-        means = "mixed by the learned projection" if missing == "project" else "in the order of the recording"
-        return note(windows, "channels", f"All {len(windows.ch_names)}, {means}.")
-    own = [spell_channel(name) for name in windows.ch_names]
-    if len(set(own)) < len(own):
-        twice = sorted({name for name in own if own.count(name) > 1})
-        raise ValueError(
-            f"Two channels of the recording mean the same electrode, {', '.join(twice)}. Drop one of them."
-        )
-    absent = [name for name in wanted if name not in own]
-    if absent and missing == "raise":
-        raise ValueError(
-            f"{type(model).__name__} expects channels that the recording does not have: {', '.join(absent)}. "
-            "Pass missing='interpolate' or 'zero', or build the model with chs_info of channels that are "
-            "there."
-        )
-    if len(absent) > (1 - least_share) * len(wanted):
-        near = [f"{name} for {nearest(name, own)}" for name in absent[:3]]
-        raise ValueError(
-            f"The recording has {len(wanted) - len(absent)} of the {len(wanted)} channels of "
-            f"{type(model).__name__}; its own are {shorten(windows.ch_names)}. Rename them, perhaps "
-            f"{', '.join(near)}, or lower least_share={least_share:g}."
-        )
-    renamings = list(zip(windows.ch_names, own, strict=True))
-    names, n_around = [*own, *absent], windows.n_around
-    data = windows.wide if n_around else windows.data
-    zeros = np.zeros((len(windows), len(absent), data.shape[-1]), dtype=np.float32)
-    data = np.concatenate([data, zeros], axis=1)
-    if absent and missing == "interpolate":
-        data = interpolate(data, names, absent)
-    data = data[:, [names.index(name) for name in wanted]]
-    check_result(data, wanted, absent)
-    info = mne.create_info(wanted, windows.sfreq, "eeg")
-    info.set_montage(montage(), on_missing="ignore", verbose="error")
-    windows = widened(windows, data, n_around, info=info, bad=None)
-    renamed = [
-        f"{old} is {new}" for old, new in renamings if new in wanted and new.upper() not in old.upper()
-    ]
-    if renamed:
-        windows = note(windows, "channels", f"{', '.join(renamed)}.")
-    return note(windows, "channels", describe_choice(own, wanted, absent, missing, model))
-
-
-def describe_choice(
-    own: Sequence[str], wanted: Sequence[str], absent: Sequence[str], missing: str, model: EEGModel
-) -> str:
-    """Say which channels were taken, filled, left out, and whether the model knows which they are."""
-    left_out = [name for name in own if name not in wanted]
-    finding = f"{len(wanted) - len(absent)} of {len(own)} picked by name"
-    if absent:
-        way = "filled by spherical splines" if missing == "interpolate" else "filled with zeros"
-        finding += f"; {len(absent)} {way}: {shorten(absent)}"
-    if left_out:
-        finding += f"; {len(left_out)} left out: {shorten(left_out)}"
-    contract = model.contract
-    if contract.channels_known_by not in ("slot", "position") or contract.ch_names is None:
-        return finding + "."
-    strangers = sorted(set(wanted).difference(contract.ch_names))
-    if strangers:
-        return (
-            f"{finding}. {contract.model} knows channels by {contract.channels_known_by}: these are not "
-            f"among those of its weights and take the place of others: {shorten(strangers)}."
-        )
-    ids = contract.channel_ids(wanted)
-    if ids == tuple(range(len(ids))):
-        return finding + f"; in the order of {contract.model}'s weights."
-    return (
-        f"{finding}. {contract.model} knows channels by {contract.channels_known_by}: pass channel_ids={ids} "
-        "to give each its own."
-    )
 
 
 def resample(windows: Windows, model: EEGModel) -> Windows:
@@ -421,13 +245,7 @@ def resample(windows: Windows, model: EEGModel) -> Windows:
         step = Fraction(own).limit_denominator(1000) / Fraction(sfreq).limit_denominator(1000)
         n_used = n_around - n_around % step.numerator
         wide = windows.wide[..., n_around - n_used :][..., : data.shape[-1] + 2 * n_used] if n_used else data
-        wide = np.concatenate(
-            [
-                mne.filter.resample(wide[rows].astype(np.float64), up=sfreq, down=own, verbose="error")
-                for rows in np.array_split(np.arange(len(wide)), max(1, len(wide) // 64))
-            ],
-            dtype=np.float32,
-        )
+        wide = resample_each(wide, own, sfreq)
         n_cut = round(n_used * sfreq / own)
         data = wide[..., n_cut : wide.shape[-1] - n_cut]
         info = windows.info.copy()
@@ -446,6 +264,17 @@ def resample(windows: Windows, model: EEGModel) -> Windows:
     if sfreq != model.contract.sfreq:
         rates += f"; the model was built for this rate, its weights are made for {model.contract.sfreq:g} Hz"
     return note(replace(windows, data=np.ascontiguousarray(data), wide=None), "rate", rates + ".")
+
+
+def resample_each(
+    data: Float[np.ndarray, "n_windows n_chans n_own"], own: float, sfreq: float
+) -> Float[np.ndarray, "n_windows n_chans n_times"]:
+    """Resample a few windows at a time, because it happens in double precision."""
+    resampled = np.empty((*data.shape[:2], round(data.shape[-1] * sfreq / own)), np.float32)
+    for rows in np.array_split(np.arange(len(data)), max(1, min(len(data), data.size // N_AT_ONCE))):
+        wide = data[rows].astype(np.float64)
+        resampled[rows] = mne.filter.resample(wide, up=sfreq, down=own, verbose="error")
+    return resampled
 
 
 def scale(windows: Windows, model: EEGModel) -> Windows:

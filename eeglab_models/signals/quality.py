@@ -7,6 +7,7 @@ import mne
 import numpy as np
 from jaxtyping import Bool, Float
 
+from eeglab_models.configs import shorten
 from eeglab_models.signals.electrodes import electrode_name, montage
 from eeglab_models.signals.windows import Windows
 
@@ -21,7 +22,7 @@ MISTAKES = (
     (
         2e5,
         "the file is damaged, as by a transfer that changed line ends (get it again in binary mode), or "
-        "offsets and drifts were not filtered out",
+        "offsets and drifts were not filtered out, or it holds an amplifier's own numbers instead of volts",
     ),
     (3e6, "a standardised (z-scored) signal was stored as volts: go back to the recording in microvolts"),
     (np.inf, "microvolts were stored as volts: divide the recording by 1e6"),
@@ -32,6 +33,10 @@ FLAT = 0.01
 STILL = 0.5
 # Offsets of windows are suspicious from here on, in microvolts and in standard deviations.
 OFFSET = (200.0, 10.0)
+# Copies differ by the rounding of files at most, as a share of their standard deviation.
+COPY = 2e-3
+# Times the largest standard deviation of a channel that filled ones may have.
+FAR = 3.0
 # More of a channel beyond the ceiling is no pop of an electrode, but another unit or a large drift.
 RARE = 0.01
 
@@ -91,65 +96,122 @@ def find_offsets(raw: mne.io.BaseRaw) -> float:
     return max(abs(float(np.median(raw[channel][0]))) for channel in range(len(raw.ch_names))) * 1e6
 
 
-def measure_amplitude(windows: Windows) -> float:
-    """Measure the median standard deviation in µV, and refuse what cannot be EEG with the likely mistake."""
-    finite = np.where(np.isfinite(windows.data), windows.data, np.nan)
-    known = finite[~np.isnan(finite).all(axis=-1)]  # (n_signals, n_times)
-    if not len(known):
-        raise ValueError(
-            "No channel of any window holds a number. Check the file that the windows come from."
-        )
-    amplitude = float(np.median(np.nanstd(known, axis=-1)))
+def find_mistake(windows: Windows) -> tuple[float, str]:
+    """Measure the median standard deviation in µV, and say what cannot be EEG, with the likely mistake."""
+    spreads, means = np.full((2, *windows.data.shape[:2]), np.nan)
+    for number, x in enumerate(windows.data):  # one by one, because copies of all would fill the memory
+        known = np.isfinite(x).any(axis=-1)
+        x = np.where(np.isfinite(x), x, np.nan)[known]
+        spreads[number, known], means[number, known] = np.nanstd(x, axis=-1), np.nanmean(x, axis=-1)
+    if np.isnan(spreads).all():
+        return np.nan, "No channel of any window holds a number. Check the file that the windows come from."
+    amplitude = float(np.nanmedian(spreads))
     low, high = PLAUSIBLE
     # Averages over trials are smaller, by the square root of their number.
     if windows.metadata is not None and "n_trials" in windows.metadata:
         low /= np.sqrt(windows.metadata["n_trials"].max())
     if not low <= amplitude <= high:
         mistake = next(mistake for limit, mistake in MISTAKES if amplitude < limit)
-        raise ValueError(
+        return amplitude, (
             f"EEG varies by {low:.2g} to {high:g} µV, these windows by {amplitude:.3g} µV (median standard "
-            f"deviation). Most likely {mistake}. If it is right, pass check_amplitude=False."
+            f"deviation). Most likely {mistake}."
         )
-    offset = float(np.quantile(np.abs(np.nanmean(known, axis=-1)), 0.9))
-    if offset > max(OFFSET[0], OFFSET[1] * amplitude):
-        raise ValueError(
-            f"Channels carry offsets of up to {offset:,.0f} µV beside EEG of {amplitude:.3g} µV. Load the "
-            "recording with a high-pass, fmin=0.3. If it is right, pass check_amplitude=False."
+    placed = ~np.isnan(means).all(axis=0)
+    offsets = np.nanmedian(np.abs(means[:, placed]), axis=0)  # (n_chans,)
+    if offsets.max() > max(OFFSET[0], OFFSET[1] * amplitude):
+        name = np.array(windows.ch_names)[placed][offsets.argmax()]
+        return amplitude, (
+            f"Channels carry offsets of up to {offsets.max():,.0f} µV ({name}) beside EEG of {amplitude:.3g} "
+            "µV. Load the recording with a high-pass, fmin=0.3."
         )
+    return amplitude, ""
+
+
+def measure_amplitude(windows: Windows) -> float:
+    """Measure the median standard deviation in µV, and refuse what cannot be EEG."""
+    amplitude, problem = find_mistake(windows)
+    if problem:
+        raise ValueError(f"{problem} If it is right, pass check_amplitude=False.")
     return amplitude
+
+
+def describe_amplitude(windows: Windows) -> str:
+    """Say how large the windows are, and what speaks against their being EEG."""
+    amplitude, problem = find_mistake(windows)
+    return problem or f"{amplitude:.1f} µV, median standard deviation: plausible."
 
 
 def find_bad_channels(
     data: Float[np.ndarray, "n_windows n_chans n_times"], ceiling: float | None = None
 ) -> Bool[np.ndarray, "n_windows n_chans"]:
     """Find channels that are flat, beyond the ceiling (in µV) or no number, window by window."""
-    numbers = np.isfinite(data).all(axis=-1)  # (n_windows, n_chans)
-    known = np.where(np.isfinite(data), data, 0)
-    bad = ~numbers | (np.ptp(known, axis=-1) < FLAT)
-    return bad if ceiling is None else bad | (np.abs(known).max(axis=-1) > ceiling)
+    low, high = data.min(axis=-1), data.max(axis=-1)  # (n_windows, n_chans), NaN where a sample is none
+    with np.errstate(invalid="ignore"):
+        bad = ~(high - low >= FLAT) | ~np.isfinite(high - low)
+        return bad if ceiling is None else bad | (high > ceiling) | (low < -ceiling)
+
+
+def judge(
+    data: Float[np.ndarray, "n_windows n_chans n_times"], ceiling: float | None
+) -> Bool[np.ndarray, "n_windows n_chans"]:
+    """Find bad channels of windows that are cut already, as `find_holes` does of the continuous signal."""
+    bad = find_bad_channels(data)
+    if ceiling is None or not data.size:
+        return bad
+    far = np.array([[(np.abs(x - np.median(x)) > ceiling).mean() for x in window] for window in data])
+    return bad | ((far > 0) & (far.mean(axis=0) < RARE))
+
+
+def describe_bad(bad: Bool[np.ndarray, "n_windows n_chans"], ch_names: Sequence[str]) -> str:
+    """Say how many windows hold a channel without EEG, and which channels these are."""
+    names = [name for name, ever in zip(ch_names, bad.any(axis=0), strict=True) if ever]
+    return (
+        f"{bad.any(axis=1).sum()} of {len(bad)} touch stretches without EEG ({shorten(names)}); windows.bad "
+        "says which."
+    )
+
+
+def check_copies(
+    data: Float[np.ndarray, "n_windows n_chans n_times"], ch_names: Sequence[str], rows: Sequence[int]
+) -> None:
+    """Refuse channels that copy or mirror others, before an average hides which do."""
+    if not len(rows):
+        return
+    few = data[:: max(1, len(data) // 8)][:, rows]  # some windows tell
+    few = few - few.mean(axis=-1, keepdims=True)
+    x = np.nan_to_num(few.swapaxes(0, 1).reshape(len(rows), -1)).astype(np.float64)
+    products = x @ x.T  # (n_rows, n_rows)
+    power = np.diag(products)
+    for sign, word in ((1, "the same"), (-1, "mirrored")):
+        # The power of the difference of two channels, or of their sum.
+        rest = power[:, None] + power - 2 * sign * products
+        twins = np.argwhere(np.triu((rest <= COPY**2 * power) & (power > 0), k=1))
+        if len(twins):
+            one, other = (ch_names[rows[index]] for index in twins[0])
+            raise ValueError(
+                f"{one} and {other} hold {word} signal, which two electrodes never do. Drop one of them, or "
+                "check the reference."
+            )
 
 
 def check_result(
-    data: Float[np.ndarray, "n_windows n_chans n_times"], ch_names: Sequence[str], filled: Sequence[str] = ()
+    data: Float[np.ndarray, "n_windows n_chans n_times"], ch_names: Sequence[str], ceiling: float | None
 ) -> None:
-    """Refuse windows that no electrodes can have given: all zeros, or channels that copy or mirror others."""
-    own = [index for index, name in enumerate(ch_names) if name not in filled]
-    if not np.isfinite(data).all():
-        raise ValueError("Samples that are no number are left after all steps. Pass bad_windows='drop'.")
-    if not data[:, own].any():
-        raise ValueError("Nothing but zeros is left after all steps. Check reference and channels.")
-    few = data[:: max(1, len(data) // 20), own].astype(float)  # some windows tell
-    few = few - few.mean(axis=-1, keepdims=True)
-    size = np.abs(few).max(axis=(0, 2))
-    for i in range(len(own)):
-        for sign, word in ((1, "the same"), (-1, "mirrored")):
-            rest = np.abs(few[:, i + 1 :] - sign * few[:, i : i + 1]).max(axis=(0, 2), initial=0)
-            twins = np.flatnonzero((rest <= 1e-5 * size[i]) & (size[i] > 0))
-            if len(twins):
-                raise ValueError(
-                    f"{ch_names[own[i]]} and {ch_names[own[i + 1 + twins[0]]]} hold {word} signal, which two "
-                    "electrodes never do. Drop one of them, or check the reference."
-                )
+    """Refuse windows that no electrodes can have given, whatever the steps before let pass."""
+    low, high = data.min(axis=-1), data.max(axis=-1)  # (n_windows, n_chans)
+    still = ~(high - low >= FLAT).any(axis=1)
+    if still.any():
+        raise ValueError(
+            f"Nothing but zeros is left of {still.sum()} of {len(data)} windows after all steps. Check "
+            "reference and channels."
+        )
+    far = ~(np.maximum(high, -low) <= (np.inf if ceiling is None else ceiling))
+    if far.any():
+        names = [name for name, ever in zip(ch_names, far.any(axis=0), strict=True) if ever]
+        raise ValueError(
+            f"After all steps {far.any(axis=1).sum()} of {len(data)} windows are beyond {ceiling:g} µV in "
+            f"{shorten(names)}. Check the reference, and the positions that channels were filled from."
+        )
 
 
 def interpolate(
@@ -175,5 +237,16 @@ def interpolate(
     epochs.set_montage(montage(), verbose="error").interpolate_bads(verbose="error")
     filled = data.copy()
     targets = [electrodes[name] for name in bad]
-    filled[:, [ch_names.index(name) for name in bad]] = epochs.get_data(targets, verbose="warning") * 1e6
+    new = epochs.get_data(targets, verbose="warning") * 1e6
+    # Beyond the outermost electrodes splines grow without bound.
+    size = new.std(axis=(0, 2))
+    largest = np.delete(data, [ch_names.index(name) for name in bad], axis=1).std(axis=(0, 2)).max()
+    far = [name for name, own in zip(bad, size, strict=True) if own > FAR * largest]
+    if far:
+        raise ValueError(
+            f"{shorten(far)} lie too far from the electrodes that were recorded to be filled by splines: "
+            f"they would vary by {size.max():.3g} µV, others by {largest:.3g} µV at most. Choose another way "
+            "to handle these channels."
+        )
+    filled[:, [ch_names.index(name) for name in bad]] = new
     return filled

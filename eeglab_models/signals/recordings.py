@@ -24,6 +24,7 @@ import pandas as pd
 
 from eeglab_models.signals.continuous import cut_raw
 from eeglab_models.signals.plan import Edge, Events, NoWindowError, Plan, check_events, refuse
+from eeglab_models.signals.quality import describe_amplitude
 from eeglab_models.signals.sources import (
     Recording,
     choose_subjects,
@@ -153,9 +154,11 @@ def load_parts(source: Any, subjects: Any, plan: Plan, table: Any = None) -> Ite
                 # Another recording may have what this one lacks.
                 problems.append(error)
                 continue
-        part = tell_origin(part, recording, said)
-        met |= set(map(str, part.labels))
-        yield part
+        met |= set(map(str, part.labels if label is None else [label]))
+        # Nothing here may hold on to the windows while others use them.
+        signal, parts = None, [tell_origin(part, recording, said)]
+        del part
+        yield parts.pop()
     if not met:
         raise problems[0] if problems else ValueError("There is no recording to take windows from.")
     check_events(plan._called.values(), met, "no recording holds what was asked for:")
@@ -195,7 +198,7 @@ def tell_origin(windows: Windows, recording: Recording, said: Sequence[str]) -> 
         own = pd.DataFrame([facts] * len(windows))
         known = [] if windows.metadata is None else [windows.metadata.drop(columns=own, errors="ignore")]
         windows = replace(windows, metadata=pd.concat([own, *known], axis=1))
-    report = windows.report
+    report = windows.report.add("amplitude", describe_amplitude(windows))
     for sentence in dict.fromkeys(said):
         report = report.add("mne", sentence)
     return replace(windows, report=report)

@@ -17,7 +17,8 @@ from eeglab_models.signals.plan import (
     events_error,
     refuse,
 )
-from eeglab_models.signals.sources import Recording
+from eeglab_models.signals.quality import describe_bad, judge
+from eeglab_models.signals.sources import Recording, reading
 from eeglab_models.signals.windows import Windows, concatenate
 
 # Factors to microvolts.
@@ -33,7 +34,8 @@ def cut_epochs(epochs: mne.BaseEpochs, plan: Plan, recording: Recording | None =
             for name in ("fmin", "fmax", "notch")
         },
     )
-    epochs = epochs.copy().load_data()
+    with reading("epochs" if recording is None else recording.name):
+        epochs = epochs.copy().load_data()
     if plan.events:
         known = [name for name in plan._called if name in epochs.event_id]
         if not known:
@@ -41,7 +43,8 @@ def cut_epochs(epochs: mne.BaseEpochs, plan: Plan, recording: Recording | None =
         epochs = epochs[known]
     if not len(epochs):
         raise NoWindowError("No window is left. Check events, and which epochs were dropped.")
-    epochs, report = choose_channels(epochs, plan)
+    kept, report = choose_channels(epochs, plan)
+    epochs = epochs.pick(kept)
     sfreq, n_times = epochs.info["sfreq"], len(epochs.times)
     tmin = epochs.tmin if plan.tmax is None and plan.tmin == 0 < epochs.tmin else plan.tmin
     start = int(np.searchsorted(epochs.times, tmin - 0.5 / sfreq))
@@ -63,11 +66,13 @@ def cut_epochs(epochs: mne.BaseEpochs, plan: Plan, recording: Recording | None =
     report = report.add("filter", finding).add("windows", f"{(stop - start) / sfreq:g} s from {tmin:g} s on.")
     if both_ends and plan.tmax is None:
         report = report.add("windows", "The sample at the end of the interval left out.")
-    data = epochs.get_data(units={"eeg": "uV"})[..., start:stop].astype(np.float32)
+    data = (epochs.get_data()[..., start:stop] * 1e6).astype(np.float32)
     metadata = None if epochs.metadata is None else epochs.metadata.reset_index(drop=True)
-    return Windows(
-        data, epochs.info, labels, metadata, report=report, band=None if band == (None, None) else band
-    )
+    bad = judge(data, plan.ceiling)
+    if bad.any():
+        report = report.add("bad windows", describe_bad(bad, kept))
+    band = None if band == (None, None) else band
+    return Windows(data, epochs.info, labels, metadata, report=report, band=band, bad=bad)
 
 
 def is_round(seconds: float) -> bool:
