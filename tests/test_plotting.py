@@ -202,11 +202,19 @@ def test_a_history_without_held_out_windows_has_one_line():
     assert len(ax.lines) == 1
 
 
-def test_confusion_has_a_panel_per_classifier_whose_rows_are_shares():
-    truth, predicted = ["a", "a", "b", "b"], ["a", "b", "b", "b"]
-    predictions = pd.DataFrame({"pipeline": "one", "truth": truth, "predicted": predicted})
+def test_a_diagram_shows_every_block_path_and_shape():
+    blocks = {"window": (3, 400), "mix\nlinear": "3 × 8", "head": (2,)}
 
-    (ax,) = plotting.plot_confusion(pd.concat([predictions, predictions.assign(pipeline="two")])).axes[:1]
+    figure = plotting.plot_architecture(
+        "EEGPT", blocks, [("", "mix", "mix", "+"), ("names", "", "window", "×")], [("mix", "head", "twice")]
+    )
 
-    assert ax.get_title() == "one"
-    assert [text.get_text() for text in ax.texts] == ["0.50", "0.50", "0.00", "1.00"]
+    texts = {text.get_text() for text in figure.axes[0].texts}
+    assert {"window", "mix", "linear", "head", "3 × 400", "3 × 8", "2", "+", "×", "names", "twice"} < texts
+    edges = [matplotlib.colors.to_hex(patch.get_edgecolor()) for patch in figure.axes[0].patches]
+    assert edges.count(plotting.MODEL_COLORS["EEGPT"].lower()) == 4
+
+
+def test_a_diagram_refuses_paths_to_blocks_that_are_not_there():
+    with pytest.raises(ValueError, match=r"named \['window'\], got \['mix'\]"):
+        plotting.plot_architecture("EEGPT", {"window": (3, 400)}, [("", "mix", "window", "+")])

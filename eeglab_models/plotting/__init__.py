@@ -1,10 +1,11 @@
 """One function per figure: it takes data and returns the figure.
 
-Figures stand by what they show: recordings, features, maps, scores, training, pretraining; `style` has the
-colours of models and baselines. Import them from here. This room knows windows and electrodes, and nothing of
-how what it draws was computed.
+Figures stand by what they show: recordings, features, maps, scores, training, pretraining, diagrams of
+models; `style` has the colours of models and baselines. Import them from here. This room knows windows and
+electrodes, and nothing of how what it draws was computed.
 """
 
+from eeglab_models.plotting.diagrams import plot_architecture
 from eeglab_models.plotting.features import (
     plot_grids,
     plot_projections,
@@ -49,6 +50,7 @@ from eeglab_models.plotting.training import (
 __all__ = [
     "MODEL_COLORS",
     "color_of",
+    "plot_architecture",
     "plot_attention",
     "plot_band_power",
     "plot_calibration",
