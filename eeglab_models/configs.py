@@ -18,6 +18,8 @@ from typing import Annotated, Any, get_type_hints
 import yaml
 from annotated_types import Ge, Gt, Le, Lt
 
+from eeglab_models.files import DIGEST, hash_values
+
 # Ranges of arguments, for annotations that `check_arguments` reads.
 Count = Annotated[int, Ge(1)]
 Positive = Annotated[float, Gt(0)]
@@ -126,6 +128,11 @@ def read_json(path: str | Path) -> dict[str, Any]:
 def read_record(path: str | Path, kinds: Mapping[str, Any]) -> dict[str, Any]:
     """Read what the package itself wrote as JSON, of any size, and check the values of these names."""
     content = parse_json(read_text(Path(path), None), path, with_nan=True)
+    # What an earlier version or a notebook of one's own wrote has none.
+    if content.pop(DIGEST, None) not in (None, hash_values(content)):
+        raise ValueError(
+            f"{path} was altered or damaged: its values have another hash. Restore or delete it."
+        )
     missing = [name for name in kinds if name not in content]
     if missing:
         raise ValueError(f"{path} should hold {' and '.join(missing)}, got {shorten(content) or 'nothing'}.")
@@ -177,10 +184,12 @@ def refuse_constant(word: str) -> None:
 
 @contextmanager
 def about(path: str | Path) -> Iterator[None]:
-    """Put the name of a file before what is wrong with its values."""
+    """Put the name of a file before what is wrong with its values, unless it is named there."""
     try:
         yield
     except (ValueError, FileNotFoundError) as error:
+        if str(path) in str(error):
+            raise
         kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
         raise kind(f"{path}: {error}") from error
 

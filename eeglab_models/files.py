@@ -5,16 +5,18 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-__all__ = ["flush", "hash_file", "locked", "replacing", "write_json", "write_text"]
+__all__ = ["flush", "hash_file", "locked", "replacing", "write_json", "write_record", "write_text"]
 
 UNFINISHED = ".unfinished-"
+# Beside the values of a record: their hash.
+DIGEST = "digest"
 
 
 @contextmanager
@@ -81,6 +83,26 @@ def write_json(path: str | Path, value: Any) -> None:
         Dictionaries, lists, text, numbers, booleans and None.
     """
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def write_record(path: str | Path, values: Mapping[str, Any]) -> None:
+    """Write plain values as JSON with their hash, by which `read_record` knows that none was altered.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        File to write or replace.
+    values : dict
+        By name, as `write_json` takes them.
+    """
+    write_json(path, {**values, DIGEST: hash_values(values)})
+
+
+def hash_values(values: Mapping[str, Any]) -> str:
+    """Hash plain values as JSON has them, whatever their order."""
+    # Names of JSON are text, by which they are ordered.
+    plain = json.loads(json.dumps(values))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def flush(path: Path) -> None:

@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "eeglab_models"
 
 # A unit may import units of earlier lines, never of its own or a later one.
 LAYERS = [
-    {"configs", "files", "models.channels", "models.fourier", "moved", "text"},
+    {"files"},
+    {"configs", "models.channels", "models.fourier", "moved", "text"},
     {
         *("models.arguments", "models.banded_attention", "models.dropout_attention"),
         "models.global_convolution",
@@ -22,7 +23,8 @@ LAYERS = [
         *("models.attention", "models.checkpoints", "models.contract"),
         *("models.filterbank", "models.layout", "models.patching", "models.regularization", "models.tokens"),
     },
-    {"models.download", "models.report"},
+    {"models.report"},
+    {"models.download"},
     {"models.hub"},
     {"models.base"},
     {"models.codebrain", "models.eegdino", "models.eegpt", "models.fblightconvnet"},

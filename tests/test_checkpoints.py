@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from eeglab_models import EEGDINO, EEGPT, CodeBrain, FBLightConvNet
+from eeglab_models import EEGDINO, EEGPT, CodeBrain, FBLightConvNet, load_windows
 from eeglab_models.features import centre, features_of
 from eeglab_models.models.checkpoints import find_checkpoint, shipped_checkpoint
 
@@ -108,3 +108,13 @@ def test_centred_features_average_to_nothing_in_every_group():
     )
     with pytest.raises(ValueError, match="got 2 for 6"):
         centre(features, ["a", "b"])
+
+
+@pytest.mark.parametrize("changes", [{"level": -1.0}, {"layer": 99}, {"layer": ""}, {"pool": "x"}])
+def test_a_readout_that_cannot_be_followed_is_named(tmp_path, changes):
+    shutil.copytree(shipped_checkpoint("eegdino-real"), tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "readout.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    with pytest.raises(ValueError, match=r"readout\.json"):
+        features_of(tmp_path, load_windows("RealEyes", subjects=[1]))

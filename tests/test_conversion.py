@@ -346,6 +346,17 @@ def test_other_bands_than_the_published_ones_have_to_be_stated(tmp_path):
         convert_checkpoint(tmp_path / "model.pt", tmp_path / "out")
 
 
+def test_tensors_with_other_axes_are_named(layout, model, tmp_path):
+    state = layout.publish(model)
+    tensors = state.get("state_dict", state.get("model", state))
+    own = [name for name in sorted(tensors) if re.search(r"norm.*weight|conv\.weight|proj.*weight", name)]
+    for name in own:
+        torch.save(tensors | {name: tensors[name].flatten()[:-1]}, tmp_path / "file.pt")
+        if not re.search("teacher|^encoder|predictor|reconstructor|projector", name) or "model" in state:
+            with pytest.raises(ValueError, match=r"file\.pt(?!.*unpack)"):
+                convert_checkpoint(tmp_path / "file.pt", tmp_path / "out", config=layout.config)
+
+
 def test_safetensors_convert_too(tmp_path):
     layout, model, path = make("codebrain", tmp_path)
     save_file(torch.load(path), tmp_path / "model.safetensors")
@@ -467,6 +478,16 @@ def test_a_damaged_checkpoint_is_refused(content, tmp_path):
 
     with pytest.raises(ValueError, match="model.pt cannot be read"):
         convert_checkpoint(tmp_path / "model.pt", tmp_path / "out")
+
+
+def test_a_checkpoint_of_which_a_number_changed_is_refused(tmp_path):
+    _, _, path = make("eegpt", tmp_path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 64
+    path.write_bytes(content)
+
+    with pytest.raises(ValueError, match="damaged"):
+        convert_checkpoint(path, tmp_path / "out")
 
 
 def test_a_tensor_that_claims_more_than_it_stores_is_refused(tmp_path):

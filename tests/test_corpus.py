@@ -198,9 +198,19 @@ def test_a_folder_without_a_corpus_is_refused(tmp_path):
 )
 def test_a_manifest_that_cannot_be_read_is_refused(folder, change):
     path = folder / "corpus.json"
-    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    manifest = json.loads(path.read_text())
+    del manifest["digest"]
+    path.write_text(json.dumps(change(manifest)))
 
     with pytest.raises(ValueError, match=r"corpus\.json is no manifest of a corpus"):
+        Corpus(folder)
+
+
+def test_a_manifest_that_was_altered_is_refused(folder):
+    path = folder / "corpus.json"
+    path.write_text(path.read_text().replace('"subject": "a"', '"subject": "b"', 1))
+
+    with pytest.raises(ValueError, match=r"corpus\.json was altered or damaged"):
         Corpus(folder)
 
 
@@ -210,9 +220,10 @@ def test_an_altered_file_is_found_by_its_hash(folder):
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
 
-    Corpus(folder)
-    with pytest.raises(ValueError, match="damaged: shard-00001.arrow was altered: its SHA-256 differs"):
-        Corpus(folder, check=True)
+    Corpus(folder, check=False)
+    for check in (None, True):
+        with pytest.raises(ValueError, match="damaged: shard-00001.arrow was altered: its SHA-256 differs"):
+            Corpus(folder, check=check)
 
 
 def test_files_that_are_missing_or_cut_short_are_found_without_reading(folder):

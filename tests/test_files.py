@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from eeglab_models.files import hash_file, locked, replacing, write_json, write_text
+from eeglab_models.configs import read_record
+from eeglab_models.files import hash_file, locked, replacing, write_json, write_record, write_text
 
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -47,6 +48,21 @@ def test_a_folder_takes_the_place_of_another_whole(tmp_path):
         (unfinished / "new").touch()
 
     assert [path.name for path in tmp_path.rglob("*")] == ["model", "new"]
+
+
+def test_a_record_is_read_as_it_was_written_or_refused(tmp_path):
+    path = tmp_path / "a.json"
+    values = {"score": 0.5, "pair": (1, 2.5), "names": {1: "é"}, "none": float("nan")}
+    write_record(path, values)
+    whole = path.read_text()
+
+    read = read_record(path, {"score": float})
+    assert read | {"none": 0} == values | {"pair": [1, 2.5], "names": {"1": "é"}, "none": 0}
+
+    for old, new in (("0.5", "0.6"), ('"score"', '"scare"'), ("NaN", "null"), ("2.5", "2.50001")):
+        path.write_text(whole.replace(old, new))
+        with pytest.raises(ValueError, match=r"a\.json was altered or damaged"):
+            read_record(path, {})
 
 
 def test_a_file_has_the_rights_that_the_folder_gives(tmp_path):

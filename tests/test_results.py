@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from eeglab_models.__main__ import app
 from eeglab_models.experiments import results, runs
 from eeglab_models.experiments.rescoring import read_predictions
-from eeglab_models.experiments.runs import write_json
+from eeglab_models.files import write_json, write_record
 from eeglab_models.scores import measure
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -83,6 +83,17 @@ def test_a_row_of_results_that_is_something_else_is_damaged(folder, content):
     assert results.survey(folder)[1].damaged == [home.name]
     (home / "parameters.json").write_bytes(content)
     assert len(results.read_results(folder)) == 23
+
+
+def test_a_score_that_was_altered_is_damaged(folder):
+    path = min((folder / "runs").iterdir()) / "result.json"
+    row = json.loads(path.read_text())
+    write_record(path, row)
+    assert results.survey(folder)[1].n_damaged == 0
+
+    path.write_text(path.read_text().replace(f'"score": {row["score"]}', '"score": 0.99'))
+
+    assert results.survey(folder)[1].n_damaged == 1
 
 
 def test_of_several_versions_of_the_code_the_latest_counts(folder):

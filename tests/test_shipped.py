@@ -79,6 +79,14 @@ def test_every_file_is_listed_and_belongs_to_a_data_set():
     assert sum(path.stat().st_size for path in folder.glob("*.edf")) < 40e6
 
 
+@pytest.mark.parametrize("content", [b"a922\n", b"\xff\xfe", b"a b c\n"])
+def test_a_list_of_hashes_that_is_damaged_is_named(tmp_path, content):
+    (tmp_path / SUMS).write_bytes(content)
+
+    with pytest.raises(ValueError, match=SUMS):
+        read_sums(tmp_path)
+
+
 def test_a_changed_file_and_a_missing_folder_are_told(tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     with pytest.raises(FileNotFoundError, match=f"A clone of the repository has them.*set {VARIABLE}"):

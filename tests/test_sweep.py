@@ -15,11 +15,11 @@ from experiment_stubs import write_grid, write_notebook
 from filelock import FileLock
 from rich.console import Console
 
-from eeglab_models.experiments import cluster, runs, sweep, terminal, versions, warm
+from eeglab_models.experiments import cluster, sweep, terminal, versions, warm
 from eeglab_models.experiments.grid import Grid, read_grid
 from eeglab_models.experiments.rescoring import read_predictions
 from eeglab_models.experiments.runs import Limits, Outcome, Run, execute
-from eeglab_models.files import hash_file
+from eeglab_models.files import hash_file, write_json
 
 # dask leaves sockets to the garbage collector when its workers are killed.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
@@ -232,10 +232,10 @@ def test_what_an_interrupted_attempt_left_is_cleared_away(run, tmp_path):
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "row.json"
-    runs.write_json(path, {"a": 1})
+    write_json(path, {"a": 1})
 
     with pytest.raises(TypeError):
-        runs.write_json(path, {"a": object()})
+        write_json(path, {"a": object()})
 
     assert read(path) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
@@ -411,8 +411,8 @@ def test_time_is_estimated_from_runs_that_are_done(tmp_path):
     home = grid.runs[0].home(tmp_path)
     home.mkdir(parents=True)
     assert sweep.estimate(grid, tmp_path, workers=2) is None
-    runs.write_json(home / "result.json", {"parameters": {}, "seconds_in_all": 30.0})
-    runs.write_json(home / "DONE", {})
+    write_json(home / "result.json", {"parameters": {}, "seconds_in_all": 30.0})
+    write_json(home / "DONE", {})
 
     assert sweep.estimate(grid, tmp_path, workers=2) == 60.0
 

@@ -352,11 +352,40 @@ def test_a_missing_tensor_is_named(tokenizer, tmp_path):
         TFDualTokenizer.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda codes: codes[1:], r"expected \(7, 4\), got \(6, 4\)"),
+        (lambda codes: codes + torch.nan, "values are no finite numbers"),
+        (lambda codes: codes.to(torch.int8), "expected float32, got int8"),
+    ],
+)
+def test_a_tensor_that_is_of_no_use_is_named(tokenizer, tmp_path, spoil, problem):
+    tokenizer.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["temporal.codebook.codes"] = spoil(weights["temporal.codebook.codes"])
+    save_file(weights, tmp_path / "model.safetensors")
+
+    with pytest.raises(ValueError, match=rf"of no use: temporal\.codebook\.codes \(.*{problem}"):
+        TFDualTokenizer.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"n_codes": 10**9}, {"n_layers": 10**9}, {"n_codes": -8}, {"decay": "x"}]
+)
+def test_arguments_that_no_tokenizer_has_are_refused_before_it_is_built(tokenizer, tmp_path, changes):
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(tokenizer.arguments | changes))
+
+    with pytest.raises(ValueError, match=str(tmp_path)):
+        TFDualTokenizer.from_pretrained(tmp_path)
+
+
 def test_the_folder_of_something_else_is_refused(tokenizer, tmp_path):
     tokenizer.save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"n_outputs": 4}))
 
-    with pytest.raises(ValueError, match="does not hold the arguments of a tokenizer"):
+    with pytest.raises(ValueError, match=r"config\.json: the tokenizer has no 'n_outputs'"):
         TFDualTokenizer.from_pretrained(tmp_path)
 
 

@@ -32,7 +32,7 @@ import psutil
 
 from eeglab_models.configs import read_record
 from eeglab_models.experiments.versions import PACKAGE, code_version
-from eeglab_models.files import locked, write_json
+from eeglab_models.files import locked, write_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,7 +143,7 @@ def write_row(
     if folder and predictions is not None:
         row[HASH] = write_predictions(Path(folder), predictions)
     if folder:
-        write_json(Path(folder) / ROW, row)
+        write_record(Path(folder) / ROW, row)
     return row
 
 
@@ -289,8 +289,8 @@ def complete(run: Run, home: Path, work: Path, seconds: float) -> None:
             # Of an attempt that was interrupted just here.
             shutil.rmtree(home / path.name)
         os.replace(path, home / path.name)
-    write_json(home / ROW, row)
-    write_json(home / DONE, {"id": run.id, "seconds": seconds})
+    write_record(home / ROW, row)
+    write_record(home / DONE, {"id": run.id, "seconds": seconds})
     for name in (FAILED, "failed.ipynb"):
         (home / name).unlink(missing_ok=True)
 
@@ -299,7 +299,7 @@ def fail(run: Run, home: Path, work: Path, problem: str) -> None:
     """Keep the notebook of a failed run, and the reason."""
     if (work / NOTEBOOK).is_file():
         os.replace(work / NOTEBOOK, home / "failed.ipynb")
-    write_json(home / FAILED, {"id": run.id, "problem": problem, "parameters": run.parameters})
+    write_record(home / FAILED, {"id": run.id, "problem": problem, "parameters": run.parameters})
 
 
 class Watch:

@@ -28,7 +28,7 @@ from eeglab_models.experiments.runs import (
     execute,
     is_done,
 )
-from eeglab_models.files import write_json
+from eeglab_models.files import write_json, write_record
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -160,7 +160,9 @@ def prepare_folder(grid: Grid, folder: Path, progress: Progress) -> list[Run]:
         run = replace(run, notebook=keep_notebook(run, folder))
         home.mkdir(parents=True, exist_ok=True)
         if not (home / "parameters.json").exists():
-            write_json(home / "parameters.json", {"parameters": run.parameters, "code_version": run.version})
+            write_record(
+                home / "parameters.json", {"parameters": run.parameters, "code_version": run.version}
+            )
         todo.append(run)
     return todo
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from eeglab_models.configs import check_name, read_record
+from eeglab_models.configs import Positive, about, check_name, read_record
 from eeglab_models.features.embeddings import extract_features
 from eeglab_models.models.base import known_models
 from eeglab_models.models.checkpoints import find_checkpoint
@@ -17,7 +17,7 @@ from eeglab_models.signals.windows import Windows
 __all__ = ["centre", "features_of"]
 
 FILE = "readout.json"
-KINDS = {"model": str, "band": dict[str, float], "level": float, "layer": int | str, "pool": str}
+KINDS = {"model": str, "band": dict[str, float], "level": Positive, "layer": int | str, "pool": str}
 RECORDING = ("subject", "session", "run")
 
 
@@ -68,10 +68,10 @@ def features_of(
         loading = readout["band"] | loading
     windows = prepare(recording, model, **loading)
     known = [] if windows.metadata is None else list(windows.metadata)
-    windows = level_recordings(
-        windows, readout["level"], by=[column for column in RECORDING if column in known]
-    )
-    features = extract_features(model, windows, layer=readout["layer"], pool=readout["pool"])
+    by = [column for column in RECORDING if column in known]
+    with about(folder / FILE):
+        windows = level_recordings(windows, readout["level"], by=by)
+        features = extract_features(model, windows, layer=readout["layer"], pool=readout["pool"])
     return (centre(features, windows.metadata["subject"]) if "subject" in known else features), windows
 
 

@@ -15,7 +15,8 @@ FOREIGN_KEYS = {"braindecode_version"}
 # Numbers are at least 0, with one exception, and at most a billion. What is built one by one, layers and
 # filters, and what makes filters long ends earlier.
 LEAST = {"n_dim": -1}
-LARGEST = {"n_layer": 1000, "depth": 1000, "num_res_layers": 1000, "n_bands": 1000, "sfreq": 1e6}
+LAYERS = ("n_layer", "depth", "num_res_layers", "n_layers", "n_decoder_layers")
+LARGEST = dict.fromkeys(LAYERS, 1000) | {"n_bands": 1000, "sfreq": 1e6}
 LARGEST_NUMBER = 1e9
 # The only classes that a configuration can name; their published names are import paths, which are
 # looked up here and never imported.

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from eeglab_models.configs import shorten
+from eeglab_models.configs import about, shorten
 from eeglab_models.models.arguments import default_of, describe_argument, parameters_of
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.channels import EEGPT_TRAINED_CHANNELS
@@ -107,19 +107,20 @@ def convert_checkpoint(
         raise FileExistsError(f"{folder} exists and is not empty. Choose a new folder.")
     state = open_checkpoint(source)
     cls = recognise(state, source) if model is None else find_class(model)
-    state, others, encoder = choose_model(state, cls, encoder, source)
-    state, other_encoders = choose_encoder(state, cls, encoder)
-    others |= other_encoders
-    given = dict(config or {}) | ({} if n_outputs is None else {"n_outputs": n_outputs})
+    with about(source):
+        state, others, encoder = choose_model(state, cls, encoder, source)
+        state, other_encoders = choose_encoder(state, cls, encoder)
+        others |= other_encoders
+        given = dict(config or {}) | ({} if n_outputs is None else {"n_outputs": n_outputs})
 
-    told, published = READERS[cls](cls._translate(state), given)
-    assumed = {name: default_of(cls, name) for name in cls.layout.fixed_arguments} | published
-    if "input_window_seconds" in given:
-        assumed.pop("n_times", None)
-    assumed = {name: value for name, value in assumed.items() if name not in told | given}
-    built = cls.from_config(complete_head(cls, assumed | told | given, told))
-    asked = None if "n_outputs" in told else built.arguments["n_outputs"]
-    report = fill_model(built, state, str(source), asked)
+        told, published = READERS[cls](cls._translate(state), given)
+        assumed = {name: default_of(cls, name) for name in cls.layout.fixed_arguments} | published
+        if "input_window_seconds" in given:
+            assumed.pop("n_times", None)
+        assumed = {name: value for name, value in assumed.items() if name not in told | given}
+        built = cls.from_config(complete_head(cls, assumed | told | given, told))
+        asked = None if "n_outputs" in told else built.arguments["n_outputs"]
+        report = fill_model(built, state, str(source), asked)
     save(built, folder)
     return replace(
         report,
@@ -224,30 +225,30 @@ def save(model: EEGModel, folder: Path) -> None:
 def read_codebrain(state: State, given: Arguments) -> tuple[Arguments, Arguments]:
     """Tell what CodeBrain's tensors say of its arguments, and what is published of the others."""
     block = "residual_layer.residual_blocks.0."
-    n_maps, _, _, kernel_size = shape_of(state, "patch_embedding.proj_in.0.weight")
+    n_maps, _, _, kernel_size = shape_of(state, "patch_embedding.proj_in.0.weight", 4)
     n_pieces = count_numbered(state, f"{block}sgconv.kernel_list.")
-    out_channels = shape_of(state, "norm.weight")[0]
+    out_channels = shape_of(state, "norm.weight", 1)[0]
     published = {**published_window(CodeBrain), "n_chans": len(CodeBrain.contract.ch_names)}
     told = {
-        "patch_size": 2 * (shape_of(state, "patch_embedding.spectral_proj.0.weight")[1] - 1),
-        "res_channels": shape_of(state, "init_conv.0.conv.bias")[0],
-        "skip_channels": shape_of(state, "final_conv.0.conv.bias")[0],
+        "patch_size": 2 * (shape_of(state, "patch_embedding.spectral_proj.0.weight", 2)[1] - 1),
+        "res_channels": shape_of(state, "init_conv.0.conv.bias", 1)[0],
+        "skip_channels": shape_of(state, "final_conv.0.conv.bias", 1)[0],
         "out_channels": out_channels,
         "num_res_layers": count_numbered(state, "residual_layer.residual_blocks."),
-        "s4_bidirectional": shape_of(state, f"{block}sgconv.kernel_list.0")[0] == 2 * N_FILTERS,
+        "s4_bidirectional": shape_of(state, f"{block}sgconv.kernel_list.0", 3)[0] == 2 * N_FILTERS,
         "s4_layernorm": f"{block}sgconv.norm.weight" in state,
         # Any number of tokens that needs as many pieces makes the same filters.
         "s4_lmax": 570 if n_pieces == 10 else 2**n_pieces,
         "conv_out_chans": n_maps,
         "proj_kernel_size": kernel_size,
-        "proj_refine_kernel": shape_of(state, "patch_embedding.proj_in.3.weight")[-1],
-        "pos_kernel": shape_of(state, "patch_embedding.positional_encoding.0.weight")[2:],
+        "proj_refine_kernel": shape_of(state, "patch_embedding.proj_in.3.weight", 4)[-1],
+        "pos_kernel": shape_of(state, "patch_embedding.positional_encoding.0.weight", 4)[2:],
     }
     for argument, name in (("codebook_size_t", "lm_head_t"), ("codebook_size_f", "lm_head_f")):
         if f"{name}.weight" in state:
-            told[argument] = shape_of(state, f"{name}.weight")[0]
+            told[argument] = shape_of(state, f"{name}.weight", 2)[0]
     if "final_layer.1.weight" in state:
-        hidden_dim, n_features = shape_of(state, "final_layer.1.weight")
+        hidden_dim, n_features = shape_of(state, "final_layer.1.weight", 2)
         n_chans = given.get("n_chans", published["n_chans"])
         n_patches, rest = divmod(n_features, n_chans * out_channels)
         if rest:
@@ -257,28 +258,28 @@ def read_codebrain(state: State, given: Arguments) -> tuple[Arguments, Arguments
             )
         told["n_times"] = n_patches * told["patch_size"]
         told["mlp_hidden_multiplier"] = hidden_dim // out_channels
-        told["n_outputs"] = shape_of(state, "final_layer.7.weight")[0]
+        told["n_outputs"] = shape_of(state, "final_layer.7.weight", 2)[0]
     return told, published
 
 
 def read_eegdino(state: State, given: Arguments) -> tuple[Arguments, Arguments]:
     """Tell what EEG-DINO's tensors say of its arguments, and what is published of the others."""
-    n_slots = shape_of(state, "patch_embedding.channel_embedding.weight")[1]
+    n_slots = shape_of(state, "patch_embedding.channel_embedding.weight", 2)[1]
     convs = []
     while f"patch_embedding.proj_in.{3 * len(convs)}.weight" in state:
-        convs.append(shape_of(state, f"patch_embedding.proj_in.{3 * len(convs)}.weight"))
+        convs.append(shape_of(state, f"patch_embedding.proj_in.{3 * len(convs)}.weight", 4))
     told = {
-        "patch_size": 2 * (shape_of(state, "patch_embedding.spectral_proj.0.weight")[1] - 1),
+        "patch_size": 2 * (shape_of(state, "patch_embedding.spectral_proj.0.weight", 2)[1] - 1),
         "n_layer": count_numbered(state, "encoder_layers."),
-        "dim_feedforward": shape_of(state, "encoder_layers.0.mlp.fc1.weight")[0],
+        "dim_feedforward": shape_of(state, "encoder_layers.0.mlp.fc1.weight", 2)[0],
         "n_channel_embeddings": n_slots,
-        "n_global_tokens": shape_of(state, "global_tokens")[1],
+        "n_global_tokens": shape_of(state, "global_tokens", 3)[1],
         "n_chans": n_slots,
     }
     if "channels_kernel_stride_padding_norm" not in given:
         told["channels_kernel_stride_padding_norm"] = find_published_convs(convs)
     if "final_layer.classifier.6.weight" in state:
-        told["n_outputs"] = shape_of(state, "final_layer.classifier.6.weight")[0]
+        told["n_outputs"] = shape_of(state, "final_layer.classifier.6.weight", 2)[0]
     return told, published_window(EEGDINO)
 
 
@@ -297,8 +298,8 @@ def find_published_convs(convs: list[tuple[int, ...]]) -> Any:
 def read_eegpt(state: State, given: Arguments) -> tuple[Arguments, Arguments]:
     """Tell what EEGPT's tensors say of its arguments, and what is published of the others."""
     block = "target_encoder.blocks.0."
-    _, n_summary_tokens, embed_dim = shape_of(state, "target_encoder.summary_token")
-    patch_weight = shape_of(state, "target_encoder.patch_embed.proj.weight")
+    _, n_summary_tokens, embed_dim = shape_of(state, "target_encoder.summary_token", 3)
+    patch_weight = shape_of(state, "target_encoder.patch_embed.proj.weight", 2, 3, 4)
     patch_size = patch_weight[-1]
     told = {
         "patch_size": patch_size,
@@ -306,7 +307,7 @@ def read_eegpt(state: State, given: Arguments) -> tuple[Arguments, Arguments]:
         "embed_num": n_summary_tokens,
         "embed_dim": embed_dim,
         "depth": count_numbered(state, "target_encoder.blocks."),
-        "mlp_ratio": shape_of(state, f"{block}mlp.fc1.weight")[0] / embed_dim,
+        "mlp_ratio": shape_of(state, f"{block}mlp.fc1.weight", 2)[0] / embed_dim,
         "qkv_bias": f"{block}attn.qkv.bias" in state,
     }
     published = {**published_window(EEGPT), "patch_stride": patch_size}
@@ -315,12 +316,12 @@ def read_eegpt(state: State, given: Arguments) -> tuple[Arguments, Arguments]:
     for name, kind in (("parametrizations.weight.original", "conv1d_constraint"), ("weight", "linear")):
         if f"chan_proj.proj.{name}" in state:
             told["chan_proj_type"] = kind
-            told["n_chans"] = shape_of(state, f"chan_proj.proj.{name}")[1]
+            told["n_chans"] = shape_of(state, f"chan_proj.proj.{name}", 3)[1]
     if not {"chan_proj_type", "n_chans", "chs_info"} & set(told | given):
         told["chan_proj_type"] = "none"
         published["chs_info"] = [{"ch_name": name} for name in EEGPT_TRAINED_CHANNELS]
     if "final_layer.probe2.bias" in state:
-        n_outputs, n_features = shape_of(state, "final_layer.probe2.parametrizations.weight.original")
+        n_outputs, n_features = shape_of(state, "final_layer.probe2.parametrizations.weight.original", 2)
         told["n_outputs"] = n_outputs
         stride = given.get("patch_stride", patch_size) or patch_size
         told["n_times"] = patch_size + (n_features // 16 - 1) * stride
@@ -329,14 +330,14 @@ def read_eegpt(state: State, given: Arguments) -> tuple[Arguments, Arguments]:
 
 def read_fblightconvnet(state: State, given: Arguments) -> tuple[Arguments, Arguments]:
     """Tell what LightConvNet's tensors say of its arguments, and what is published of the others."""
-    n_filters, n_bands, n_chans, _ = shape_of(state, "spatial_conv.0.weight")
-    heads, _, n_patches = shape_of(state, "attn_conv.weight")
+    n_filters, n_bands, n_chans, _ = shape_of(state, "spatial_conv.0.weight", 4)
+    heads, _, n_patches = shape_of(state, "attn_conv.weight", 3)
     told = {
         "n_filters_spat": n_filters,
         "n_chans": n_chans,
         "heads": heads,
         "bias": "attn_conv.bias" in state,
-        "n_outputs": shape_of(state, "final_layer.weight")[0],
+        "n_outputs": shape_of(state, "final_layer.weight", 2)[0],
     }
     win_len = given.get("win_len", default_of(FBLightConvNet, "win_len"))
     published = {
@@ -367,10 +368,13 @@ def published_window(cls: type[EEGModel]) -> Arguments:
     return {"sfreq": cls.contract.sfreq, "n_times": round(cls.contract.window * cls.contract.sfreq)}
 
 
-def shape_of(state: State, name: str) -> tuple[int, ...]:
-    """Get the shape of a tensor that the checkpoint must hold."""
+def shape_of(state: State, name: str, *n_axes: int) -> tuple[int, ...]:
+    """Get the shape of a tensor that the checkpoint must hold, with so many axes and at least one value."""
     if name not in state:
         raise ValueError(f"The checkpoint holds no {name}; it holds {shorten(sorted(state))}.")
+    if state[name].ndim not in n_axes or not state[name].numel():
+        expected, shape = " or ".join(map(str, n_axes)), tuple(state[name].shape)
+        raise ValueError(f"{name} of the checkpoint should have {expected} axes, got the shape {shape}.")
     return tuple(state[name].shape)
 
 

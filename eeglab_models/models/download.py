@@ -3,6 +3,7 @@
 import hashlib
 import math
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,11 +21,12 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from eeglab_models.configs import check_value, parse_json, read_json, read_text
-from eeglab_models.files import hash_file
+from eeglab_models.configs import about, check_value, parse_json, read_json, read_text
+from eeglab_models.files import DIGEST, hash_file
+from eeglab_models.models.report import hash_tensors
 
 CONFIG_FILE = constants.CONFIG_NAME
 WEIGHTS_FILE = constants.SAFETENSORS_SINGLE_FILE
@@ -241,7 +243,14 @@ def fetch_listed(source: str, inside: str, hub: dict[str, Any]) -> list[Path]:
     listed = check_value(f"weight_map of {index}", read_json(index).get("weight_map"), dict[str, str])
     if not listed:
         raise ValueError(f"{index} lists no files of weights. Download or save the model again.")
-    return [fetch(source, inside + name, hub) for name in sorted(set(listed.values()))]
+    with about(index):
+        return [fetch(source, inside + name, hub) for name in sorted(set(listed.values()))]
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor], **facts: str) -> None:
+    """Write tensors, wherever they are, with their hash, by which `read_weights` knows them."""
+    own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(own, path, metadata={"format": "pt", DIGEST: hash_tensors(own), **facts})
 
 
 def read_weights(*paths: Path) -> dict[str, Tensor]:
@@ -249,11 +258,18 @@ def read_weights(*paths: Path) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     for path in paths:
         try:
+            with safe_open(path, "pt") as file:
+                stated = (file.metadata() or {}).get(DIGEST)
             part = load_file(path)
         except SafetensorError as error:
             raise ValueError(
                 f"{path} is no complete safetensors file ({error}). Download or save it again."
             ) from error
+        if stated not in (None, hash_tensors(part)):
+            raise ValueError(
+                f"{path} was altered or damaged: its tensors have another hash than those that were saved. "
+                "Download or save it again."
+            )
         if twice := sorted(part.keys() & weights):
             raise ValueError(f"{path} holds {twice[0]}, which another file holds too. Keep one of them.")
         weights |= part

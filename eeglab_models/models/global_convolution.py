@@ -192,10 +192,10 @@ def measure_filter_norms(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
             continue
         pieces: list[Tensor] = []
         while f"{conv}kernel_list.{len(pieces)}" in state_dict:
-            pieces.append(state_dict[f"{conv}kernel_list.{len(pieces)}"])
+            pieces.append(state_dict[f"{conv}kernel_list.{len(pieces)}"].to(multiplier.dtype))
         if pieces and not flag:
             shapes = {piece.shape for piece in pieces} | {(*pieces[0].shape[:1], multiplier.numel(), 2)}
-            if len(shapes) > 1 or multiplier.ndim != 3 or not pieces[0].is_floating_point():
+            if len(shapes) > 1 or multiplier.ndim != 3 or not multiplier.is_floating_point():
                 continue
             measured[f"{conv}kernel_norm"] = measure_norm(pieces, multiplier)
         measured[f"{conv}kernel_norm_initialized"] = torch.tensor(True, device=multiplier.device)

@@ -7,6 +7,7 @@ silently random: every tensor of the model is accounted for in a `LoadReport`.
 
 import json
 import os
+import shutil
 import tempfile
 import warnings
 from collections.abc import Collection, Mapping
@@ -16,13 +17,19 @@ from typing import Any
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from eeglab_models.configs import about, shorten
 from eeglab_models.files import UNFINISHED, flush, hash_file
 from eeglab_models.models.arguments import check_fixed_arguments, name_assumed
-from eeglab_models.models.download import CONFIG_FILE, WEIGHTS_FILE, locate, read_promise, read_weights
+from eeglab_models.models.download import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    locate,
+    read_promise,
+    read_weights,
+    write_weights,
+)
 from eeglab_models.models.report import LoadReport, fingerprint, keys_of
 
 __all__ = ["fill_model"]
@@ -169,19 +176,15 @@ class HubMixin(
         """
         folder = Path(save_directory).resolve()
         folder.mkdir(parents=True, exist_ok=True)
+        for abandoned in folder.glob(f"{UNFINISHED}*"):
+            shutil.rmtree(abandoned, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=UNFINISHED) as beside:
             written = Path(beside) / folder.name
             url = super().save_pretrained(written, **options)
-            older = folder / CONFIG_FILE
-            if older.is_file():
-                # Between the two renames the weights hold their configuration, and which one it replaces.
-                promise = {"config": (written / CONFIG_FILE).read_text(encoding="utf-8")}
-                promise |= {"format": "pt", "replaces": hash_file(older)}
-                save_file(load_file(written / WEIGHTS_FILE), written / WEIGHTS_FILE, metadata=promise)
             for path in written.iterdir():
                 flush(path)
             os.replace(written / WEIGHTS_FILE, folder / WEIGHTS_FILE)
-            os.replace(written / CONFIG_FILE, older)
+            os.replace(written / CONFIG_FILE, folder / CONFIG_FILE)
             if not (folder / CARD_FILE).exists():
                 os.replace(written / CARD_FILE, folder / CARD_FILE)
         return url
@@ -190,8 +193,13 @@ class HubMixin(
         """Write configuration and weights; called by huggingface_hub's ``save_pretrained``."""
         config = json.dumps(self.get_config(), indent=2)
         (save_directory / CONFIG_FILE).write_text(config, encoding="utf-8")
-        state = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
-        save_file(state, save_directory / WEIGHTS_FILE, metadata={"format": "pt"})
+        # `save_pretrained` writes beside an older model. Between its two renames the weights hold their
+        # configuration, and which one it replaces.
+        older = save_directory.parents[1] / CONFIG_FILE
+        promise = {}
+        if save_directory.parent.name.startswith(UNFINISHED) and older.is_file():
+            promise = {"config": config, "replaces": hash_file(older)}
+        write_weights(save_directory / WEIGHTS_FILE, self.state_dict(), **promise)
 
 
 def build_without_config(cls: type[HubMixin], path: Path, arguments: Mapping[str, Any]) -> HubMixin:
@@ -363,7 +371,9 @@ def find_contradictions(
 
 
 def find_fault(given: Tensor, own: Tensor) -> str:
-    """Say why a tensor of the right shape cannot take a model's place, or ""."""
+    """Say why a tensor cannot take the place of a model's own, or ""."""
+    if given.shape != own.shape:
+        return f"expected {tuple(own.shape)}, got {tuple(given.shape)}"
     kinds = [(t.is_floating_point(), t.is_complex(), t.dtype == torch.bool) for t in (given, own)]
     if kinds[0] != kinds[1]:
         return f"expected {own.dtype}, got {given.dtype}".replace("torch.", "")

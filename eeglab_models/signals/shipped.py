@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import mne
 from moabb.datasets.base import BaseDataset
 
+from eeglab_models.configs import read_text
 from eeglab_models.files import hash_file
 from eeglab_models.models.checkpoints import VARIABLE
 from eeglab_models.signals.electrodes import montage
@@ -147,8 +148,10 @@ def recordings_folder() -> Path:
 @cache
 def read_sums(folder: Path) -> dict[str, str]:
     """Read the hash of each file."""
-    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-    return {name: digest for digest, name in (line.split() for line in lines)}
+    lines = [line.split() for line in read_text(folder / SUMS).splitlines()]
+    if any(len(line) != 2 for line in lines):
+        raise ValueError(f"{folder / SUMS} should hold a hash and a file in each line. Restore it from git.")
+    return {name: digest for digest, name in lines}
 
 
 def read_recording(path: Path, mains: float) -> mne.io.BaseRaw:

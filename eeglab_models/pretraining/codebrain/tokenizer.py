@@ -21,19 +21,21 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from safetensors.torch import save_file
 from torch import Tensor
 
+from eeglab_models.configs import about, check_arguments
 from eeglab_models.files import replacing, write_text
+from eeglab_models.models.arguments import read_arguments
 from eeglab_models.models.download import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     find_in_folder,
     read_config,
     read_weights,
+    write_weights,
 )
 from eeglab_models.models.fourier import at_least_single
-from eeglab_models.models.hub import check_fit
+from eeglab_models.models.hub import check_fit, find_fault
 from eeglab_models.models.patching import cut_patches, warn_about_tail
 from eeglab_models.pretraining.codebrain.codebook import Codebook, CodeStream
 from eeglab_models.pretraining.codebrain.neural_encoder import NeuralEncoder, Transformer, initialise
@@ -343,9 +345,8 @@ class TFDualTokenizer(Objective):
         """
         folder = Path(folder)
         write_text(folder / CONFIG_FILE, json.dumps(self.arguments, indent=2))
-        state = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
         with replacing(folder / WEIGHTS_FILE) as unfinished:
-            save_file(state, unfinished, metadata={"format": "pt"})
+            write_weights(unfinished, self.state_dict())
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "TFDualTokenizer":
@@ -371,21 +372,19 @@ class TFDualTokenizer(Objective):
         folder = Path(folder)
         config = read_config(find_in_folder(folder, CONFIG_FILE))
         weights = read_weights(find_in_folder(folder, WEIGHTS_FILE))
-        try:
-            tokenizer = cls(**config)
-        except TypeError as error:
-            raise ValueError(
-                f"{folder} does not hold the arguments of a tokenizer: {error}. Pass the folder of one."
-            ) from error
-        own = tokenizer.state_dict()
+        with about(folder / CONFIG_FILE):
+            arguments = read_arguments(cls, check_arguments(cls, config, "the tokenizer"))
+            # What the arguments describe may not fit into memory: it is compared before it is built.
+            with torch.device("meta"):
+                own = cls(**arguments).state_dict()
         problems = {
             "missing": own.keys() - weights.keys(),
             "unknown to the model": weights.keys() - own.keys(),
-            "of another shape": {
-                key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape
-            },
         }
         check_fit(str(folder), problems)
+        faults = {key: find_fault(weights[key], own[key]) for key in own}
+        check_fit(str(folder), {"of no use": {f"{key} ({fault})" for key, fault in faults.items() if fault}})
+        tokenizer = cls(**arguments)
         tokenizer.load_state_dict(weights)
         return tokenizer.eval()
 

@@ -33,6 +33,8 @@ __all__ = ["Corpus"]
 
 # Rows that a report prints; the manifest lists them all.
 N_SHOWN = 20
+# Bytes of files that are held against their hashes unless it is asked for otherwise.
+QUICKLY_READ = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,9 @@ class Corpus(Dataset):
         Folder that `build_corpus` filled.
     model : EEGModel or None
         Refuse a corpus that was not prepared for this model.
-    check : bool
-        Read every file and compare it with the hash that was taken when it was written. Without it only
-        the sizes are compared.
+    check : bool or None
+        Read every file and compare it with the hash that was taken when it was written, or compare the sizes
+        only. None reads corpora of up to 1 GB, which takes a second.
 
     Attributes
     ----------
@@ -122,11 +124,15 @@ class Corpus(Dataset):
         another model.
     """
 
-    def __init__(self, folder: str | Path, model: EEGModel | None = None, *, check: bool = False) -> None:
+    def __init__(
+        self, folder: str | Path, model: EEGModel | None = None, *, check: bool | None = None
+    ) -> None:
         self.folder = Path(folder)
         manifest = read_manifest(self.folder)
         if manifest is None:
             raise ValueError(f"{self.folder} holds no corpus. Make one there with build_corpus.")
+        if check is None:
+            check = sum(shard["size"] for shard in manifest["shards"]) <= QUICKLY_READ
         problems = [describe_damage(self.folder, shard, check) for shard in manifest["shards"]]
         if any(problems):
             damage = "; ".join(problem for problem in problems if problem)

@@ -21,7 +21,7 @@ from eeglab_models.configs import (
     check_value,
     read_record,
 )
-from eeglab_models.files import UNFINISHED, flush, hash_file, write_json
+from eeglab_models.files import UNFINISHED, flush, hash_file, write_record
 from eeglab_models.signals.windows import Stamp
 
 MANIFEST = "corpus.json"
@@ -177,7 +177,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Replace the manifest of a corpus at once, so that a crash leaves the old one or the new one."""
-    write_json(folder / MANIFEST, manifest)
+    write_record(folder / MANIFEST, manifest)
 
 
 def recordings_by_shard(manifest: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
