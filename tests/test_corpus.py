@@ -424,6 +424,7 @@ def test_a_build_that_is_killed_leaves_only_whole_files(windows, folder):
     manifest = json.loads((folder / "corpus.json").read_text())
     manifest["shards"].pop()
     manifest["recordings"] = manifest["recordings"][:2]
+    del manifest["digest"]
     (folder / "corpus.json").write_text(json.dumps(manifest))
     (folder / ".unfinished-shard-00003.arrow").write_bytes(b"half")
     assert len(Corpus(folder)) == 5
