@@ -89,11 +89,11 @@ def test_a_score_that_was_altered_is_damaged(folder):
     path = min((folder / "runs").iterdir()) / "result.json"
     row = json.loads(path.read_text())
     write_record(path, row)
-    assert results.survey(folder)[1].n_damaged == 0
+    assert results.survey(folder)[1].damaged == []
 
     path.write_text(path.read_text().replace(f'"score": {row["score"]}', '"score": 0.99'))
 
-    assert results.survey(folder)[1].n_damaged == 1
+    assert results.survey(folder)[1].damaged == [path.parent.name]
 
 
 def test_of_several_versions_of_the_code_the_latest_counts(folder):
