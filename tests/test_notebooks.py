@@ -8,12 +8,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LESSONS = [path for path in NOTEBOOKS if path.stem[0].isdigit()]
 GLOSSARY = ROOT / "docs" / "glossary.md"
+# Lessons that are longer than the bounds of text and code allow.
+LONG = {"00", "10", "20", "30", "40", "50", "60", "70", "80"}
+SHORT = [path for path in LESSONS if path.stem[:2] not in LONG]
 
 
 def every(paths):
@@ -52,6 +56,7 @@ def test_there_are_notebooks():
         "00_quickstart",
         "10_patching",
         "20_embeddings",
+        "26_inside_eegdino",
         "30_pretrained_weights",
         "40_probing",
         "50_fine_tuning",
@@ -87,6 +92,24 @@ def test_no_output_is_stored_and_no_cell_is_long(notebook, path):
     for cell in code_cells(notebook):
         assert not cell.outputs
         assert cell.execution_count is None
+
+
+@every(SHORT)
+def test_a_text_has_sixty_words_and_a_code_cell_ten_lines_at_most(lesson, path):
+    for text in texts(lesson)[1:-1]:  # other tests say what the first and the last one hold
+        words = re.sub(r"\$\$.+?\$\$|<.+?>", " ", text, flags=re.DOTALL).split()
+        assert len(words) <= 60, text
+    for cell in code_cells(lesson)[2:]:  # behind parameters and imports
+        if not {"exercise", "solutions", "self-check"} & set(cell.metadata.get("tags", [])):
+            assert len(cell.source.splitlines()) <= 10, cell.source
+
+
+@every(SHORT)
+def test_a_lesson_has_three_exercises_and_four_questions(lesson, path):
+    quiz = "\n".join(texts(lesson)).split("## Quiz\n")[1].split("## Recap")[0]
+
+    assert len(exercises(lesson)) >= 3
+    assert count_points(quiz) == quiz.count("<summary>Answer</summary>") == 4
 
 
 @every(NOTEBOOKS)
@@ -223,7 +246,7 @@ def test_a_self_check_asks_for_a_missing_answer_and_refuses_a_wrong_one(lesson, 
 
         def try_answer(answer, number=number, source=check.source):
             with redirect_stdout(StringIO()) as said:
-                exec(source, {f"answer_{number}": answer, f"solution_{number}": 0.5})
+                exec(source, {"np": np, f"answer_{number}": answer, f"solution_{number}": 0.5})
             return said.getvalue()
 
         assert try_answer(...).startswith(f"answer_{number} is missing")
