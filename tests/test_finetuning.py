@@ -711,3 +711,9 @@ def test_a_device_trains_and_predicts(precision):
     tuner = FineTuner(small(), regime="full", device="cuda", precision=precision, max_epochs=3).fit(x, y)
 
     assert tuner.predict_proba(x).shape == (48, 2)
+
+
+@pytest.mark.parametrize("targets", [[0, 1, 0], [0, 0, 0, 0, 1]])
+def test_too_few_windows_to_hold_some_out_are_named(targets):
+    with pytest.raises(ValueError, match="Holding out 0.2 of .* leaves a class without any. Pass more"):
+        FineTuner(small(), validation=0.2).hold_out(np.array(targets), None)

@@ -160,6 +160,14 @@ def test_the_simulated_data_set_needs_nothing(folder):
     assert (item.status, item.files) == ("fetched", {})
 
 
+def test_recordings_of_ones_own_need_no_kit(folder, tmp_path):
+    (tmp_path / "mine").mkdir()
+
+    for source in (str(tmp_path / "mine"), "recording.edf"):
+        (item,) = kit.prefetch(folder, datasets=[source])
+        assert "recordings of your own, which need no download. Copy them" in item.problem
+
+
 def test_the_environment_is_left_as_it_was(folder, recordings, monkeypatch):
     monkeypatch.setenv("MNE_DATASETS_OWN_PATH", "elsewhere")
     before = dict(os.environ)

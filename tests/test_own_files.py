@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eeglab_models.experiments.grid import read_grid
+from eeglab_models.experiments.grid import locate, read_grid
+from eeglab_models.signals.sources import is_path
 
 NAMES = ["Fp1", "F3", "Fz", "C3", "Cz", "C4", "P3", "Pz"]
 CELL = (
@@ -74,3 +75,13 @@ def test_the_experiment_runs_on_files_with_a_table(folder):
     assert row["score"] > 0.9
     assert row["n_windows"] == 60
     assert set(row["folds"]["subject"]) == {"01", "02"}
+
+
+def test_a_folder_that_is_called_like_a_data_set_is_written_with_a_dot(folder, monkeypatch):
+    (folder / "recordings").rename(folder / "BNCI2014_001")
+    monkeypatch.chdir(folder)
+
+    assert [is_path(name) for name in ("BNCI2014_001", "./BNCI2014_001", "labels.csv")] == [False, True, True]
+    (one,) = grid_of(folder, dataset="./BNCI2014_001")
+    assert one.parameters["dataset"] == str(folder / "BNCI2014_001")
+    assert locate({"dataset": "BNCI2014_001"}, folder) == {"dataset": "BNCI2014_001"}

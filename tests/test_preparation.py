@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from eeglab_models import EEGDINO, EEGPT, CodeBrain, FBLightConvNet, prepare
-from eeglab_models.signals.electrodes import montage
+from eeglab_models.signals.electrodes import montage, template
 from eeglab_models.signals.preparation import check_prepared
 from eeglab_models.signals.windows import Windows
 
@@ -149,6 +149,45 @@ def test_missing_channels_are_interpolated_from_their_positions(head):
     for channel in (0, 2):
         correlation = np.corrcoef(prepared.data[:, channel].ravel(), expected.data[:, channel].ravel())[0, 1]
         assert correlation > 0.9
+
+
+@pytest.fixture
+def moved(head):
+    """A recording whose electrodes were digitised up to 2 cm from where their names say, and its field."""
+    generator = np.random.default_rng(1)
+    places = {name: template()[name] for name in head.ch_names}
+    places = {name: place + generator.uniform(-0.02, 0.02, 3) for name, place in places.items()}
+    raw = mne.io.RawArray(np.zeros((30, 200)), mne.create_info(list(places), 100.0, "eeg"), verbose="error")
+    raw.set_montage(mne.channels.make_dig_montage(places, coord_frame="head"))
+    field = np.array(list(places.values())) * 300  # µV
+    data = np.einsum("cd,wdt->wct", field, generator.normal(size=(2, 3, 200))).astype(np.float32)
+    return Windows(data, raw.info, np.array(["a", "b"]))
+
+
+def test_channels_are_filled_where_they_were_digitised_as_mne_does(moved):
+    bad, row = moved.data.copy(), moved.ch_names.index("C3")
+    bad[:, row] = 0.0
+    nameless = replace(moved, data=bad, info=mne.create_info(moved.ch_names, 100.0, "eeg"))
+    epochs = mne.EpochsArray(moved.data.astype(float), moved.info, verbose="error")
+    epochs.info["bads"] = ["C3"]
+    expected = epochs.interpolate_bads(verbose="error").get_data("C3")[:, 0]
+
+    def fill(windows):
+        return prepare(windows, dino("C3"), bad_windows="interpolate").data[:, 0] * 100
+
+    np.testing.assert_allclose(fill(replace(moved, data=bad)), expected, atol=1e-3)
+    errors = [np.abs(fill(w) - moved.data[:, row]).mean() for w in (replace(moved, data=bad), nameless)]
+    assert errors[0] < errors[1] / 2
+
+
+def test_missing_channels_are_filled_from_digitised_positions_whatever_their_names(moved):
+    known = prepare(without(moved, "C3"), dino("C3", "C4"), missing="interpolate").data
+    info = without(moved, "C3").info.copy()
+    mne.rename_channels(info, {name: f"E{i}" for i, name in enumerate(info["ch_names"]) if name != "C4"})
+
+    renamed = prepare(replace(without(moved, "C3"), info=info), dino("C3", "C4"), missing="interpolate")
+
+    np.testing.assert_allclose(renamed.data, known, atol=1e-5)
 
 
 def test_missing_channels_are_zero_where_that_is_asked_for(head):

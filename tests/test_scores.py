@@ -297,3 +297,27 @@ def test_tables_go_through_the_statistics_of_moabb(X):
 
     assert statistics.loc[("signal", "guess"), "p"] == 1 / 16
     assert compare(folds, "signal", "guess").p_value == 2 / 16
+
+
+@pytest.mark.parametrize(
+    ("cv", "n_groups", "problem"),
+    [
+        (
+            StratifiedKFold(5),
+            None,
+            "StratifiedKFold cannot part the 8 trials of all trials: n_splits=5.*fewer",
+        ),
+        (GroupKFold(5), 2, "GroupKFold cannot part the 8 trials of 2 groups of all trials.*fewer folds"),
+        (
+            LeaveOneGroupOut(),
+            1,
+            "LeaveOneGroupOut cannot part the 8 trials of 1 groups.*more trials and groups",
+        ),
+    ],
+)
+def test_fewer_trials_or_groups_than_folds_are_named(cv, n_groups, problem):
+    groups = None if n_groups is None else np.arange(8) % n_groups
+    pipelines = {"dummy": (DummyClassifier(), np.zeros((8, 1)))}
+
+    with pytest.raises(ValueError, match=problem):
+        score_folds(pipelines, np.array(["a", "b"] * 4), cv, groups=groups)

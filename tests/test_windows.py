@@ -26,6 +26,11 @@ def test_windows_are_chosen_with_all_that_belongs_to_them(windows, index):
     assert chosen.metadata.index.tolist() == [0, 1]
 
 
+def test_windows_always_have_three_axes(windows):
+    with pytest.raises(IndexError, match="a number, a slice, a list of numbers, or a mask"):
+        windows[[[0, 1], [2, 3]]]
+
+
 def test_a_report_prints_its_steps_in_order_and_finds_them_by_subject():
     report = Report().add("unit", "mV.").add("rate", "160 to 256 Hz.").add("unit", "Twice.")
 

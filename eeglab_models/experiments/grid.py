@@ -10,7 +10,7 @@ A grid has four parts, all of parameters of one notebook::
 
 ``subjects: each`` makes a run of every subject of the data set, ``subjects: all`` one run of all. ``dataset``
 may be a file, a folder or the root of a BIDS data set, and ``table`` what its recordings are labelled with;
-both are seen from the YAML file.
+both are seen from the YAML file. A folder that is called like a data set is written ``./NAME``.
 """
 
 import ast
@@ -184,8 +184,15 @@ def locate(values: Mapping[str, Any] | None, folder: Path) -> dict[str, Any]:
     def whole(value: Any) -> Any:
         if isinstance(value, list):
             return [whole(item) for item in value]
-        there = isinstance(value, str) and value and (folder / value).exists()
-        return str((folder / value).resolve()) if there else value
+        if not isinstance(value, str) or not value or not (folder / value).exists():
+            return value
+        if Path(value).name == value:
+            from eeglab_models.signals.sources import datasets_by_name
+
+            # A folder that is called like a data set is written ./NAME.
+            if value in datasets_by_name():
+                return value
+        return str((folder / value).resolve())
 
     return {name: whole(value) if name in FILES else value for name, value in (values or {}).items()}
 

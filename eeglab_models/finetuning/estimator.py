@@ -329,11 +329,17 @@ class FineTuner(ClassifierMixin, BaseEstimator):
         rows = np.arange(len(targets))
         if self.validation is None:
             return rows, None
+        n_rarest = np.bincount(targets).min()
         if groups is None:
-            return tuple(
-                train_test_split(rows, test_size=self.validation, stratify=targets, random_state=self.seed)
-            )
-        n_groups, n_rarest = len(np.unique(groups)), np.bincount(targets).min()
+            options = {"test_size": self.validation, "stratify": targets, "random_state": self.seed}
+            try:
+                return tuple(train_test_split(rows, **options))
+            except ValueError as error:
+                raise ValueError(
+                    f"Holding out {self.validation:g} of {len(rows)} windows, {n_rarest} of the rarest class "
+                    "leaves a class without any. Pass more windows, or validation=None."
+                ) from error
+        n_groups = len(np.unique(groups))
         n_most = min(n_groups, n_rarest)
         if n_most < 2:
             raise ValueError(

@@ -67,7 +67,15 @@ def predict_folds(
     n_folds = 0
     for subject in np.unique(alone):
         own = np.flatnonzero(alone == subject)
-        folds = list(cv.split(own, labels[own], None if groups is None else groups[own]))
+        try:
+            folds = list(cv.split(own, labels[own], None if groups is None else groups[own]))
+        except ValueError as error:
+            whole = "all trials" if subjects is None else f"subject {subject}"
+            held = "" if groups is None else f" of {len(np.unique(groups[own]))} groups"
+            raise ValueError(
+                f"{type(cv).__name__} cannot part the {len(own)} trials{held} of {whole}: {error} Take fewer "
+                "folds, or more trials and groups."
+            ) from error
         for name, (estimator, X) in pipelines.items():
             for fold, (train, test) in enumerate(folds, n_folds):
                 train, test = own[train], own[test]

@@ -5,6 +5,7 @@ from functools import cache
 
 import mne
 import numpy as np
+from jaxtyping import Float
 
 __all__ = ["electrode_name", "montage"]
 
@@ -33,6 +34,20 @@ def montage() -> mne.channels.DigMontage:
         All electrodes with their names.
     """
     return mne.channels.make_standard_montage("spherical_1005")
+
+
+@cache
+def template() -> dict[str, Float[np.ndarray, " 3"]]:
+    """Positions of the 10-05 system on an average head, in metres, in mne's head frame."""
+    placed = mne.create_info(montage().ch_names, 1.0, "eeg")
+    placed.set_montage("standard_1005", on_missing="ignore", verbose="error")
+    return positions(placed)
+
+
+def positions(info: mne.Info) -> dict[str, Float[np.ndarray, " 3"]]:
+    """List where channels lie, in metres, of those that say so."""
+    found = {channel["ch_name"]: channel["loc"][:3] for channel in info["chs"]}
+    return {name: place for name, place in found.items() if np.isfinite(place).all() and place.any()}
 
 
 @cache
@@ -68,19 +83,19 @@ def sort_channels(info: mne.Info) -> tuple[list[str], dict[str, str], list[str]]
     """Part channels into electrodes of the scalp, others with the reason, and those that nobody can tell."""
     scalp, others, unknown = [], {}, []
     # BioSemi's caps call electrodes A1 to A32.
+    placed = positions(info)
     by_letter = {"A3", "A4"} <= set(info["ch_names"])
     kinds = info.get_channel_types() if info["chs"] else []
     for channel, kind in zip(info["chs"], kinds, strict=True):
         name = channel["ch_name"]
         bare = PREFIX.sub("", name.strip()).strip(". ").upper()
-        placed = np.isfinite(channel["loc"][:3]).all() and channel["loc"][:3].any()
         if kind != "eeg":
             others[name] = kind
         elif name in info["bads"]:
             others[name] = "marked bad"
         elif REFERENCES.issuperset(bare.split("-")) and not by_letter:
             others[name] = "a reference"
-        elif placed or (electrode_name(name) and bare not in REFERENCES):
+        elif name in placed or (electrode_name(name) and bare not in REFERENCES):
             scalp.append(name)
         elif OTHER.match(name.strip()) or OTHER.match(bare):
             others[name] = "not EEG by its name"

@@ -9,7 +9,7 @@ import numpy as np
 
 from eeglab_models.configs import nearest, shorten
 from eeglab_models.models.base import EEGModel
-from eeglab_models.signals.electrodes import montage, sort_channels, spell_channel
+from eeglab_models.signals.electrodes import montage, positions, sort_channels, spell_channel
 from eeglab_models.signals.quality import find_bad_channels, interpolate
 from eeglab_models.signals.windows import Windows
 
@@ -93,9 +93,8 @@ def handle_bad(
     data = (windows.wide if n_around else windows.data).copy()
     for pattern in np.unique(bad[bad.any(axis=1)], axis=0):
         rows = (bad == pattern).all(axis=1)
-        data[rows] = interpolate(
-            data[rows], windows.ch_names, [windows.ch_names[i] for i in np.flatnonzero(pattern)]
-        )
+        names = [windows.ch_names[i] for i in np.flatnonzero(pattern)]
+        data[rows] = interpolate(data[rows], windows.ch_names, names, positions(windows.info))
     return note(widened(windows, data, n_around), "bad windows", finding + ": filled by spherical splines.")
 
 
@@ -157,7 +156,8 @@ def pick_channels(
         zeros = np.zeros((len(windows), len(absent), data.shape[-1]), dtype=np.float32)
         data = np.concatenate([data, zeros], axis=1)
     if absent and missing == "interpolate":
-        data = interpolate(data, names, absent)
+        places = {spell_channel(name): place for name, place in positions(windows.info).items()}
+        data = interpolate(data, names, absent, places)
     data = data[:, [names.index(name) for name in wanted]]
     info = mne.create_info(wanted, windows.sfreq, "eeg")
     info.set_montage(montage(), on_missing="ignore", verbose="error")

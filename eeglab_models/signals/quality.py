@@ -1,14 +1,15 @@
 """Is this EEG? Amplitudes that give a mistake away, channels that say nothing, results that cannot be."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import mne
 import numpy as np
 from jaxtyping import Bool, Float
 
 from eeglab_models.configs import shorten
-from eeglab_models.signals.electrodes import electrode_name, montage
+from eeglab_models.signals.electrodes import electrode_name, montage, template
 from eeglab_models.signals.windows import Windows
 
 # Median standard deviation of scalp EEG in microvolts: narrow bands reach down to the first, recordings with
@@ -214,30 +215,42 @@ def check_result(
         )
 
 
+def place(
+    ch_names: Sequence[str], bad: Sequence[str], own: Mapping[str, Float[np.ndarray, " 3"]]
+) -> dict[str, Float[np.ndarray, " 3"]]:
+    """Place channels as they were digitised, if all that are read from were; else by the 10-05 system."""
+    if set(ch_names) - set(bad) <= set(own):
+        standard = template()
+    else:
+        own, standard = {}, montage().get_positions()["ch_pos"]
+    found = {name: own.get(name, standard.get(electrode_name(name))) for name in ch_names}
+    return {name: position for name, position in found.items() if position is not None}
+
+
 def interpolate(
-    data: Float[np.ndarray, "n_windows n_chans n_times"], ch_names: list[str], bad: list[str]
+    data: Float[np.ndarray, "n_windows n_chans n_times"],
+    ch_names: list[str],
+    bad: list[str],
+    own: Mapping[str, Float[np.ndarray, " 3"]] = MappingProxyType({}),
 ) -> Float[np.ndarray, "n_windows n_chans n_times"]:
-    """Fill channels from their neighbours by spherical splines, at standard positions."""
-    electrodes = {name: electrode_name(name) for name in ch_names}
-    nowhere = [name for name in bad if electrodes[name] is None]
-    placed = [name for name in ch_names if electrodes[name] is not None]
-    if nowhere or len(placed) - len(bad) < 4:
-        problem = (
-            f"{', '.join(nowhere)} have none" if nowhere else f"{len(placed) - len(bad)} others have one"
-        )
+    """Fill channels from their neighbours by spherical splines; `own` are digitised positions in metres."""
+    places = place(ch_names, bad, own)
+    nowhere, n_others = [name for name in bad if name not in places], len(set(places) - set(bad))
+    if nowhere or n_others < 4:
+        problem = f"{', '.join(nowhere)} have none" if nowhere else f"{n_others} others have one"
         raise ValueError(
-            "Interpolation needs standard positions of the channels to fill and of at least 4 others; "
+            "Interpolation needs positions of the channels to fill and of at least 4 others; "
             f"{problem}. Choose another way to handle these channels."
         )
-    rows = [ch_names.index(name) for name in placed]
-    own = mne.create_info([electrodes[name] for name in placed], 1000.0, "eeg")
-    own["bads"] = [electrodes[name] for name in bad]
-    epochs = mne.EpochsArray(np.nan_to_num(data[:, rows]) * 1e-6, own, verbose="warning")
-    # Few electrodes fit a head badly, of which mne warns; these positions lie on a sphere by design.
-    epochs.set_montage(montage(), verbose="error").interpolate_bads(verbose="error")
+    info = mne.create_info(list(places), 1000.0, "eeg")
+    info["bads"] = list(bad)
+    rows = [ch_names.index(name) for name in places]
+    epochs = mne.EpochsArray(np.nan_to_num(data[:, rows]) * 1e-6, info, verbose="warning")
+    # Few electrodes fit a head badly, of which mne warns.
+    epochs.set_montage(mne.channels.make_dig_montage(places, coord_frame="head"), verbose="error")
+    epochs.interpolate_bads(verbose="error")
     filled = data.copy()
-    targets = [electrodes[name] for name in bad]
-    new = epochs.get_data(targets, verbose="warning") * 1e6
+    new = epochs.get_data(bad, verbose="warning") * 1e6
     # Beyond the outermost electrodes splines grow without bound.
     size = new.std(axis=(0, 2))
     largest = np.delete(data, [ch_names.index(name) for name in bad], axis=1).std(axis=(0, 2)).max()

@@ -144,13 +144,13 @@ def told_by_brainvision(path: Path) -> tuple[Path, int | None]:
 
 
 def is_path(source: Any) -> bool:
-    """Tell a path from the name of a data set."""
+    """Tell a path from the name of a data set; a folder that bears such a name is written ./NAME."""
     if isinstance(source, Path):
         return True
-    looks = isinstance(source, str) and (
-        source.lower().endswith(EXTENSIONS) or "/" in source or "\\" in source
-    )
-    return looks or (isinstance(source, str) and Path(source).exists())
+    if not isinstance(source, str):
+        return False
+    looks = source.lower().endswith(EXTENSIONS) or "/" in source or "\\" in source
+    return looks or (Path(source).exists() and source not in datasets_by_name())
 
 
 def find_recordings(
@@ -320,15 +320,20 @@ def read_table(table: str | Path | pd.DataFrame, recordings: Sequence[Recording]
     return described
 
 
-def find_dataset(name: str) -> "BaseDataset":
-    """Build moabb's data set of this name, or one of ours; nothing is downloaded yet."""
+def datasets_by_name() -> dict[str, type["BaseDataset"]]:
+    """List moabb's data sets and ours."""
     from moabb.datasets.utils import dataset_list
 
     from eeglab_models.signals.shipped import RealArithmetic, RealEyes, RealMotorImagery
     from eeglab_models.signals.simulation import SimulatedMotorImagery
 
     own = (SimulatedMotorImagery, RealMotorImagery, RealEyes, RealArithmetic)
-    known = {dataset.__name__: dataset for dataset in [*dataset_list, *own]}
+    return {dataset.__name__: dataset for dataset in [*dataset_list, *own]}
+
+
+def find_dataset(name: str) -> "BaseDataset":
+    """Build moabb's data set of this name, or one of ours; nothing is downloaded yet."""
+    known = datasets_by_name()
     if name not in known:
         raise ValueError(f"There is no data set named {name!r}. Did you mean {nearest(name, known)!r}?")
     return known[name]()

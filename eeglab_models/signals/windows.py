@@ -181,14 +181,14 @@ class Windows:
         """Count the windows."""
         return len(self.data)
 
-    def __getitem__(
-        self, index: Integral | slice | Sequence[int] | Shaped[np.ndarray, " n_chosen"]
-    ) -> "Windows":
+    def __getitem__(self, index: Any) -> "Windows":
         """Choose windows by number, slice, numbers or a mask, with all that belongs to them."""
         if isinstance(index, Integral):
             # Beyond the last window a loop has to end.
             index = [range(len(self))[index]]
         numbers = np.arange(len(self))[index]
+        if numbers.ndim != 1:
+            raise IndexError("Windows are chosen by a number, a slice, a list of numbers, or a mask.")
         n_around = self.n_around
         wide = self.wide[numbers] if n_around else None
         return replace(

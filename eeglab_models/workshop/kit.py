@@ -21,7 +21,7 @@ import mne
 
 from eeglab_models.files import replacing, write_json
 from eeglab_models.models.download import CONFIG_FILE, WEIGHTS_FILE, fetch
-from eeglab_models.signals.sources import find_dataset
+from eeglab_models.signals.sources import find_dataset, is_path
 from eeglab_models.workshop import install
 from eeglab_models.workshop.install import (
     MANIFEST,
@@ -186,6 +186,11 @@ def jobs_for_recordings(folder: Path, datasets: Iterable[str]) -> Iterator[Named
     for entry in datasets:
         name, _, listed = entry.partition(":")
         try:
+            if is_path(entry):
+                raise ValueError(
+                    f"{entry} are recordings of your own, which need no download. Copy them beside the kit, "
+                    "and name them by their path."
+                )
             dataset = find_dataset(name)
             subjects = [int(number) for number in listed.split(",")] if listed else dataset.subject_list
         except ValueError as error:
