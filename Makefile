@@ -4,6 +4,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 # One thread per process: two workers on two cores would otherwise fight for them.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# All tests of a file in one process: what they share is made once, and files come in their order.
+BY_FILE := --dist loadfile --no-loadscope-reorder
 # Without a network: make demo WHEELS=kit/wheels
 PIP := $(BIN)/python -m pip install --quiet -c constraints.txt $(if $(WHEELS),--no-index --find-links "$(WHEELS)")
 
@@ -17,7 +19,7 @@ demo: $(READY)   ## run the quickstart on the recordings that come along, no dow
 	$(BIN)/python -m eeglab_models demo
 
 test: lint       ## everything that CI runs: style, tests, every notebook, the site
-	$(PYTEST) -n 2 --ignore=tests/browser
+	$(PYTEST) -n 2 $(BY_FILE) --ignore=tests/browser
 	$(MAKE) site
 	$(PYTEST) tests/browser
 

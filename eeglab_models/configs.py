@@ -243,9 +243,14 @@ def check_value(name: str, value: Any, kind: Any) -> Any:
 
     try:
         # As JSON: only there are lists right for tuples, while 1 is never right for true.
-        return adapter_for(kind).validate_json(to_json(value, fallback=repr), strict=True)
+        return adapter_for(kind).validate_json(to_json(value, fallback=plain), strict=True)
     except ValidationError as error:
         raise ValueError(explain(name, value, error.errors())) from error
+
+
+def plain(value: Any) -> Any:
+    """Write numbers of numpy and torch as Python's, and anything else as text that no type asks for."""
+    return value.item() if getattr(value, "ndim", None) == 0 else repr(value)
 
 
 @functools.cache

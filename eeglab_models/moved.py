@@ -5,7 +5,6 @@ from importlib.abc import MetaPathFinder
 
 MOVED = {
     "adapting": "features, finetuning and scores",
-    "adapting.augmentation": "finetuning.augmentation",
     "adapting.baselines": "features.baselines",
     "adapting.cache": "features.cache",
     "adapting.callbacks": "finetuning.training",

@@ -24,7 +24,7 @@ CITATION = re.compile(r"[A-Z]\w+( et al\.| (and|&) [\w ]+)? \((19|20)\d\d\)")
 PUBLISHED = """
 accuracy_interval align apply_regime Attend attend_with_dropout attribute baselines Centre chance_level cka
 Codebook CodeBrain CodePrediction CodeStream compare contrastive_loss cross_entropies deletion_curve DropPath
-EEGDINO EEGPT EEGPTProbe FBLightConvNet FineTuner follow global_kernels group_parameters head_similarity
+EEGDINO EEGPT FBLightConvNet FineTuner follow global_kernels group_parameters head_similarity
 insertion_curve k_means lightconvnet_recipe limit_norm load_arithmetic MaskedAlignment mean_distance
 measure_crowding NeuralEncoder one_cycle Predictor ProjectionHead randomise
 receptive_field Reconstructor rollout score_topography SelfDistillation similarity_to_randomised
@@ -53,6 +53,7 @@ class Thing:
             yield from ((name, kind, text) for name in names.split(", "))
 
 
+@cache
 def parse(module):
     path = ROOT.joinpath(*module.split("."))
     return ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text())
@@ -62,8 +63,8 @@ def parse(module):
 def read(module):
     """What a module of the package knows by name, defined there or imported from another one."""
     body = parse(module).body
-    # Names that are imported when they are asked for are imported for type checkers.
-    body += [part for node in body if isinstance(node, ast.If) for part in node.body]
+    # What is imported when it is asked for is imported there for type checkers.
+    body = [*body, *(part for node in body if isinstance(node, ast.If) for part in node.body)]
     found = {}
     for node, after in zip(body, [*body[1:], ast.Pass()], strict=True):
         if isinstance(node, ast.ClassDef | ast.FunctionDef):

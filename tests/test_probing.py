@@ -16,9 +16,8 @@ from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut, StratifiedKF
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from eeglab_models import EEGDINO, EEGPT, load_windows, prepare
+from eeglab_models import EEGDINO, load_windows, prepare
 from eeglab_models.features import (
-    EEGPTProbe,
     FeatureExtractor,
     align,
     baselines,
@@ -322,67 +321,6 @@ def test_the_probe_finds_what_only_one_layer_knows(noise):
     assert accuracy["encoder"] < 0.8
 
 
-def test_eegpts_probe_learns_and_keeps_its_norms():
-    rng = np.random.default_rng(0)
-    labels = np.array(["left", "right"] * 30)
-    X = rng.normal(size=(60, 4, 8))
-    X[labels == "left", 2, 3] += 3  # in one feature of one moment
-
-    probe = EEGPTProbe(n_patches=4, max_epochs=20, batch_size=12, lr=0.03).fit(X.reshape(60, -1), labels)
-
-    assert list(probe.classes_) == ["left", "right"]
-    assert probe.score(X.reshape(60, -1), labels) > 0.85
-    assert probe.probe_.probe1.weight.norm(dim=1).max() <= 1 + 1e-6
-    assert probe.probe_.probe2.weight.norm(dim=1).max() <= 0.25 + 1e-6
-    np.testing.assert_allclose(probe.predict_proba(X.reshape(60, -1)).sum(1), 1, atol=1e-6)
-
-
-def test_eegpts_probe_repeats_and_leaves_the_callers_random_numbers():
-    X, labels = np.random.default_rng(0).normal(size=(20, 64)), np.array([0, 1] * 10)
-    torch.manual_seed(5)
-    expected = torch.rand(2)
-    torch.manual_seed(5)
-    first, drawn = EEGPTProbe(max_epochs=3).fit(X, labels).predict_proba(X), torch.rand(1)
-    second, drawn_next = EEGPTProbe(max_epochs=3).fit(X, labels).predict_proba(X), torch.rand(1)
-
-    np.testing.assert_array_equal(first, second)
-    assert torch.equal(torch.cat([drawn, drawn_next]), expected)
-
-
-def test_another_seed_gives_another_probe():
-    X, labels = np.random.default_rng(0).normal(size=(20, 64)), np.array([0, 1] * 10)
-
-    probes = [EEGPTProbe(max_epochs=1, seed=seed).fit(X, labels).predict_proba(X) for seed in (0, 1)]
-
-    assert not np.allclose(*probes)
-
-
-def test_eegpts_probe_reads_the_moments_that_the_extractor_gives(noise):
-    model = EEGPT(
-        chs_info=noise.info["chs"],
-        n_outputs=2,
-        n_times=1024,
-        sfreq=256.0,
-        patch_stride=64,
-        embed_dim=16,
-        depth=1,
-        chan_proj_type="none",
-    )
-    pipeline = make_pipeline(
-        FeatureExtractor(model, info=noise.info, pool="none", **FULL), EEGPTProbe(max_epochs=2)
-    )
-
-    pipeline.fit(noise.data, noise.labels)
-
-    assert pipeline[-1].probe_.probe1.weight.shape == (16, 4 * 16)
-    assert pipeline.predict(noise.data[:3]).shape == (3,)
-
-
-def test_eegpts_probe_refuses_rows_of_other_moments():
-    with pytest.raises(ValueError, match="16 moments needs a multiple of it as features, got 30"):
-        EEGPTProbe().fit(np.zeros((4, 30)), np.array([0, 1, 0, 1]))
-
-
 @pytest.fixture(scope="module")
 def good_subject():
     """One session of a good subject: 40 trials."""
@@ -411,13 +349,12 @@ def test_every_baseline_beats_chance_where_there_is_something_to_find(good_subje
     assert accuracy > chance_level(good_subject.labels)[1]
 
 
-@pytest.mark.parametrize("name", [*BASELINES, "linear probe", "EEGPT's probe"])
+@pytest.mark.parametrize("name", [*BASELINES, "linear probe"])
 def test_shuffled_labels_leave_every_pipeline_at_chance(recording, name):
     model = build()
     extractor = FeatureExtractor(model, info=recording.info, pool="none", **FULL)
     pipelines = baselines(recording.sfreq) | {
         "linear probe": make_pipeline(extractor, linear_probe()),
-        "EEGPT's probe": make_pipeline(extractor, EEGPTProbe(n_patches=4, max_epochs=4)),
     }
     n_correct = 0
     for seed in range(3):

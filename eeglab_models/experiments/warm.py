@@ -39,6 +39,7 @@ LIBRARIES = (
     "eeglab_models.signals.recordings",
     "eeglab_models.signals.simulation",
 )
+COMMAND = [sys.executable, "-m", "eeglab_models.experiments.warm"]
 
 
 def fork_kernels(wanted: bool) -> None:
@@ -109,10 +110,9 @@ class WarmProcess:
     """The process that forks. It ends when its standard input does, with whoever started it."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-m", "eeglab_models.experiments.warm"]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         # In a session of its own: Ctrl-C is for who started the sweep.
-        self.process = subprocess.Popen(command, start_new_session=True, **pipes)
+        self.process = subprocess.Popen(COMMAND, start_new_session=True, **pipes)
 
     def ask(self, request: dict[str, Any]) -> str:
         """Ask for a kernel; the answer is empty if the process is gone."""

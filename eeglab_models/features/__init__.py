@@ -7,11 +7,10 @@ here. This room knows models, signals and scores, and neither fine-tuning nor pr
 
 from eeglab_models.features.baselines import baselines
 from eeglab_models.features.embeddings import extract_features, extract_layers, layer_names
-from eeglab_models.features.probing import EEGPTProbe, FeatureExtractor, align, linear_probe, probe_layers
+from eeglab_models.features.probing import FeatureExtractor, align, linear_probe, probe_layers
 from eeglab_models.features.readout import centre, features_of
 
 __all__ = [
-    "EEGPTProbe",
     "FeatureExtractor",
     "align",
     "baselines",

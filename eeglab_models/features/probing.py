@@ -17,10 +17,8 @@ from typing import Any
 import mne
 import numpy as np
 import pandas as pd
-import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Shaped
-from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -29,13 +27,12 @@ from sklearn.preprocessing import StandardScaler
 from eeglab_models.features.cache import describe_model
 from eeglab_models.features.embeddings import extract_features, extract_layers
 from eeglab_models.models.base import EEGModel
-from eeglab_models.models.eegpt import Probe
 from eeglab_models.scores.folds import score_folds
 from eeglab_models.signals.preparation import prepare
 from eeglab_models.signals.recordings import load_windows
 from eeglab_models.signals.windows import Windows
 
-__all__ = ["EEGPTProbe", "FeatureExtractor", "align", "linear_probe", "probe_layers"]
+__all__ = ["FeatureExtractor", "align", "linear_probe", "probe_layers"]
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):
@@ -304,143 +301,3 @@ def probe_layers(
     pipelines = {name: (probe or linear_probe(), features[layer]) for name, layer in names.items()}
     scores = score_folds(pipelines, labels, cv, subjects, groups=groups)
     return scores.assign(layer=[names[name] for name in scores["pipeline"]])
-
-
-class EEGPTProbe(ClassifierMixin, BaseEstimator):
-    """EEGPT's own probe: two linear layers with bounded weights on the frozen summary tokens.
-
-    Every moment becomes 16 values, by weights of norm 1 at most, after dropping half of its features; all
-    moments together are classified by weights of norm 0.25 at most. It reads rows that put moments one
-    after the other: ``FeatureExtractor(model, pool="none")``.
-
-    Parameters
-    ----------
-    n_patches : int
-        Moments of a window; 16 in the published pipeline, 4 s without overlap.
-    max_epochs : int
-        Passes over the training data. All are made: nothing is held out, nothing is selected.
-    batch_size : int
-        Windows per step.
-    lr : float
-        Largest learning rate of the one-cycle schedule, reached after a fifth of the steps.
-    weight_decay : float
-        Decay of AdamW.
-    seed : int
-        Seed of weights, order and dropout; the same seed gives the same probe.
-
-    Attributes
-    ----------
-    classes_ : numpy.ndarray, shape (n_classes,)
-        Classes in the order of the probabilities.
-    probe_ : torch.nn.Module
-        The trained probe.
-
-    References
-    ----------
-    Wang et al. (2024), EEGPT, NeurIPS, section 2.3: linear probing. Numbers are those of the authors' code
-    for BCI Competition IV, data set 2a.
-    """
-
-    def __init__(
-        self,
-        n_patches: int = 16,
-        max_epochs: int = 100,
-        batch_size: int = 64,
-        lr: float = 4e-4,
-        weight_decay: float = 0.01,
-        seed: int = 0,
-    ) -> None:
-        self.n_patches = n_patches
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.seed = seed
-
-    def fit(
-        self, X: Float[np.ndarray, "n_windows n_features"], y: Shaped[np.ndarray, " n_windows"]
-    ) -> "EEGPTProbe":
-        """Train a fresh probe.
-
-        Parameters
-        ----------
-        X : numpy.ndarray, shape (n_windows, n_features)
-            Features, moment by moment.
-        y : numpy.ndarray, shape (n_windows,)
-            True classes.
-
-        Returns
-        -------
-        self : EEGPTProbe
-            Fitted.
-
-        Raises
-        ------
-        ValueError
-            If the features are not those of `n_patches` moments.
-        """
-        self.classes_, targets = np.unique(y, return_inverse=True)
-        tokens = self._to_tokens(X)  # (n_windows, n_patches, 1, n_features of a moment)
-        targets = torch.from_numpy(targets)
-        # The caller's random numbers stay untouched.
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.manual_seed(self.seed)
-            self.probe_ = Probe(self.n_patches, tokens.shape[-1], len(self.classes_))
-            optimizer = torch.optim.AdamW(
-                self.probe_.parameters(), lr=self.lr, weight_decay=self.weight_decay
-            )
-            n_steps = self.max_epochs * -(-len(tokens) // self.batch_size)
-            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, n_steps, pct_start=0.2)
-            for _ in range(self.max_epochs):
-                for batch in torch.randperm(len(tokens)).split(self.batch_size):
-                    optimizer.zero_grad()
-                    F.cross_entropy(self.probe_(tokens[batch]), targets[batch]).backward()
-                    optimizer.step()
-                    schedule.step()
-        self.probe_.eval()
-        return self
-
-    @torch.no_grad()
-    def predict_proba(
-        self, X: Float[np.ndarray, "n_windows n_features"]
-    ) -> Float[np.ndarray, "n_windows n_classes"]:
-        """Estimate the probability of every class.
-
-        Parameters
-        ----------
-        X : numpy.ndarray, shape (n_windows, n_features)
-            Features, moment by moment.
-
-        Returns
-        -------
-        probabilities : numpy.ndarray, shape (n_windows, n_classes)
-            In the order of `classes_`.
-        """
-        return self.probe_(self._to_tokens(X)).softmax(dim=-1).numpy()
-
-    def predict(self, X: Float[np.ndarray, "n_windows n_features"]) -> Shaped[np.ndarray, " n_windows"]:
-        """Choose the most probable class.
-
-        Parameters
-        ----------
-        X : numpy.ndarray, shape (n_windows, n_features)
-            Features, moment by moment.
-
-        Returns
-        -------
-        classes : numpy.ndarray, shape (n_windows,)
-            One per window.
-        """
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
-
-    def _to_tokens(
-        self, X: Float[np.ndarray, "n_windows n_features"]
-    ) -> Float[torch.Tensor, "n_windows n_patches one n_moment_features"]:
-        """Part a row into its moments, in which summary tokens lie side by side."""
-        if X.shape[1] % self.n_patches:
-            raise ValueError(
-                f"A probe of {self.n_patches} moments needs a multiple of it as features, got {X.shape[1]}. "
-                "Pass n_patches=model.n_patches, and features with pool='none'."
-            )
-        rows = torch.from_numpy(np.array(X, dtype=np.float32))
-        return rows.reshape(len(X), self.n_patches, 1, -1)  # (n_windows, n_patches, 1, n_moment_features)

@@ -1,8 +1,8 @@
-"""Adapting a model to a task: an estimator of scikit-learn's form, regimes, recipes and augmentation.
+"""Adapting a model to a task: an estimator of scikit-learn's form, regimes and recipes.
 
 `estimator` is `FineTuner`, `regimes` says which parts learn, `training` its steps on the loop of all
-trainings, `recipes` published settings, `augmentation` ways to vary windows. Import what is named below from
-here, and augmentations from their file. This room knows models, signals, features and training.
+trainings, `recipes` published settings. Import what is named below from here. This room knows models,
+signals, features and training.
 """
 
 from eeglab_models.finetuning.estimator import FineTuner

@@ -8,12 +8,13 @@ from contextlib import nullcontext
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import mne
 import numpy as np
 import pandas as pd
 import torch
+from annotated_types import Ge, Gt, Lt
 from jaxtyping import Float, Int, Shaped
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
@@ -21,6 +22,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from eeglab_models.configs import Count, NotNegative, Positive, Share, check_arguments
 from eeglab_models.features.embeddings import choose_device
 from eeglab_models.files import locked
 from eeglab_models.finetuning.regimes import REGIMES, apply_regime, group_parameters, start_model
@@ -36,6 +38,15 @@ __all__ = ["FineTuner"]
 # Highest learning rates where none is given: EEGPT's and LightConvNet's authors for whole models; heads and
 # adapters, which start from nothing, take the larger one.
 LEARNING_RATES = {"head": 1e-3, "lora": 1e-3, "last_n": 5e-4, "full": 5e-4, "scratch": 1e-3}
+CHOICES = {
+    "regime": Literal[REGIMES],
+    "schedule": Literal["cosine", "plateau", "constant"],
+    "class_weight": Literal["balanced"] | None,
+    "monitor": Literal["loss", "accuracy"],
+    "precision": Literal["float32", "bfloat16", "float16"],
+}
+# Arguments that are no plain values.
+OBJECTS = ("model", "augment", "info", "checkpoint")
 
 
 class FineTuner(ClassifierMixin, BaseEstimator):
@@ -82,8 +93,8 @@ class FineTuner(ClassifierMixin, BaseEstimator):
     max_grad_norm : float or None
         Gradients longer than this are shortened; None leaves them.
     augment : sequence of callable
-        Functions of a batch and its sampling frequency, applied to training windows in this order, as in
-        `eeglab_models.finetuning.augmentation`. `functools.partial` sets their strength.
+        Functions of a batch of windows and its sampling frequency in Hz that return a varied batch, applied
+        to training windows in this order. `functools.partial` sets their strength.
     validation : float or None
         Share of the training windows that is held out: the same share of every class, and whole groups where
         `fit` is given groups. None holds out nothing, trains for `max_epochs` and keeps the last weights.
@@ -136,24 +147,24 @@ class FineTuner(ClassifierMixin, BaseEstimator):
         model: EEGModel,
         *,
         regime: str = "head",
-        n_layers: int = 1,
-        lora_rank: int = 8,
-        lr: float | None = None,
-        layer_decay: float = 0.75,
-        weight_decay: float = 0.05,
+        n_layers: Count = 1,
+        lora_rank: Count = 8,
+        lr: Positive | None = None,
+        layer_decay: Positive = 0.75,
+        weight_decay: NotNegative = 0.05,
         schedule: str = "cosine",
-        warmup: float = 0.1,
-        max_epochs: int = 50,
-        n_more_epochs: int = 0,
-        batch_size: int = 32,
-        label_smoothing: float = 0.0,
+        warmup: Share = 0.1,
+        max_epochs: Count = 50,
+        n_more_epochs: Annotated[int, Ge(0)] = 0,
+        batch_size: Count = 32,
+        label_smoothing: Share = 0.0,
         class_weight: str | None = None,
-        max_grad_norm: float | None = 1.0,
+        max_grad_norm: Positive | None = 1.0,
         augment: Sequence[Callable] = (),
-        validation: float | None = 0.2,
+        validation: Annotated[float, Gt(0), Lt(1)] | None = 0.2,
         monitor: str = "loss",
-        patience: int | None = 10,
-        seed: int = 0,
+        patience: Count | None = 10,
+        seed: Annotated[int, Ge(0)] = 0,
         device: str = "auto",
         precision: str = "float32",
         info: mne.Info | None = None,
@@ -411,26 +422,9 @@ def choose_training_device(device: str, precision: str) -> torch.device:
 
 
 def check_settings(tuner: FineTuner) -> None:
-    """Refuse settings that mean nothing."""
-    choices = {
-        "regime": REGIMES,
-        "schedule": ("cosine", "plateau", "constant"),
-        "monitor": ("loss", "accuracy"),
-        "precision": ("float32", "bfloat16", "float16"),
-        "class_weight": (None, "balanced"),
-    }
-    for name, known in choices.items():
-        if getattr(tuner, name) not in known:
-            raise ValueError(
-                f"{name} must be one of {', '.join(map(str, known))}, got {getattr(tuner, name)!r}."
-            )
-    for name in ("max_epochs", "batch_size", "lora_rank"):
-        if getattr(tuner, name) < 1:
-            raise ValueError(f"{name} must be at least 1, got {getattr(tuner, name)}.")
-    if tuner.validation is not None and not 0 < tuner.validation < 1:
-        raise ValueError(
-            f"validation must lie between 0 and 1, got {tuner.validation}. Pass None to hold out nothing."
-        )
+    """Refuse settings that mean nothing, by the annotations of the constructor."""
+    settings = {name: value for name, value in tuner.get_params(deep=False).items() if name not in OBJECTS}
+    check_arguments(FineTuner, settings, "FineTuner", OBJECTS, CHOICES)
     if tuner.n_more_epochs and tuner.validation is None:
         raise ValueError(
             f"n_more_epochs={tuner.n_more_epochs} goes on from the best epoch, which needs windows that "
@@ -448,7 +442,7 @@ def checkpoint_folder(
     """Name the folder of this very training: another model, setting or window gives another name."""
     if tuner.checkpoint is None:
         return None
-    without = ("model", "info", "checkpoint", "progress", "device", "augment")
+    without = (*OBJECTS, "progress", "device")
     settings = {name: value for name, value in tuner.get_params(deep=False).items() if name not in without}
     settings["augment"] = [describe(change) for change in tuner.augment]
     settings |= {"device": device.type, "torch": torch.__version__, "model": type(tuner.model).__name__}

@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from eeglab_models.configs import shorten
+
 __all__: list[str] = []
 
 OK, WARNING, BROKEN = "ok", "warning", "broken"
@@ -25,7 +27,6 @@ MEMORY_SMALL, MEMORY_LOW = 4e9, 2e9
 PORT = 8888
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
-SMALL_MATRIX, N_PRODUCTS = 384, 10
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,9 @@ def check_versions() -> Finding:
             installed[name] = Version(version(name)).public
     different = [name for name in installed if Version(installed[name]) != Version(pins[name])]
     if different:
-        found = ", ".join(f"{name} {installed[name]} instead of {pins[name]}" for name in different[:6])
-        more = f" and {len(different) - 6} more" if len(different) > 6 else ""
+        found = shorten((f"{name} {installed[name]} instead of {pins[name]}" for name in different), 6)
         remedy = f"Results may differ from those shown: pip install -e '.[notebooks]' -c {CONSTRAINTS}"
-        return Finding("versions", WARNING, found + more, remedy)
+        return Finding("versions", WARNING, found, remedy)
     return Finding("versions", OK, f"{len(installed)} packages as in constraints.txt")
 
 
@@ -133,36 +133,6 @@ def check_torch() -> Finding:
         remedy = f"More threads than cores wait for each other: set OMP_NUM_THREADS={n_cores}."
         return Finding("torch", WARNING, found, remedy)
     return Finding("torch", OK, found)
-
-
-def check_bfloat16() -> Finding:
-    """Measure whether matrix products in bfloat16 are faster than in float32."""
-    import torch
-
-    device = str(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")
-    seconds = {dtype: time_product(dtype, device) for dtype in (torch.float32, torch.bfloat16)}
-    ratio = seconds[torch.float32] / seconds[torch.bfloat16]
-    found = f"matrix products {ratio:.2f} times as fast as in float32 on {device}"
-    if ratio < 1:
-        # No fault: most processors have no instructions for it.
-        return Finding("bfloat16", OK, f"{found}: stay with float32")
-    return Finding("bfloat16", OK, found)
-
-
-def time_product(dtype: "torch.dtype", device: str) -> float:  # noqa: F821
-    """Time a matrix product: the fastest of several tries, in seconds."""
-    import torch
-
-    matrix = torch.ones(SMALL_MATRIX, SMALL_MATRIX, dtype=dtype, device=device)
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        for _ in range(N_PRODUCTS):
-            product = matrix @ matrix
-        # Reading a number waits for accelerators.
-        product[0, 0].item()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def check_accelerator() -> Finding:
@@ -375,7 +345,6 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "packages": check_packages,
     "versions": check_versions,
     "torch": check_torch,
-    "bfloat16": check_bfloat16,
     "accelerator": check_accelerator,
     "memory": check_memory,
     "disk": check_disk,
