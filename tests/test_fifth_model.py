@@ -1,14 +1,13 @@
 """A model that no room of the package has heard of goes through all of them."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import mne
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from experiment_stubs import EXPERIMENT, run_experiment
 from fifth_model import FifthModel
 from sklearn.model_selection import StratifiedKFold
 
@@ -29,7 +28,6 @@ from eeglab_models.interpreting import (
 )
 from eeglab_models.plotting.style import MODEL_COLORS, color_of
 
-EXPERIMENT = Path(__file__).parents[1] / "notebooks" / "experiment.ipynb"
 EXACT = {"precision": "float32", "device": "cpu"}
 
 
@@ -138,16 +136,8 @@ def test_a_sweep_runs_it(tmp_path, windows, monkeypatch):
     runs = read_grid(grid).runs
 
     for run in runs:
-        # Without a kernel, which would take most of the time; tests of sweeps have them.
-        parameters = {**run.parameters, "output_folder": str(tmp_path)}
-        cells = [cell for cell in json.loads(EXPERIMENT.read_text())["cells"] if cell["cell_type"] == "code"]
-        names: dict = {}
-        for cell in cells:
-            exec("".join(cell["source"]), names)
-            if "parameters" in cell["metadata"].get("tags", []):
-                names |= parameters
-        row = json.loads((tmp_path / "result.json").read_text())
+        row = run_experiment({**run.parameters, "output_folder": str(tmp_path)})
         assert 0 <= row["score"] <= 1
         assert row["parameters"]["model"] == "FifthModel"
-        assert row["parameters"]["regime"] == parameters["regime"]
+        assert row["parameters"]["regime"] == run.parameters["regime"]
     assert len(runs) == 2

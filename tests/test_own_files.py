@@ -1,12 +1,10 @@
 """A sweep takes files and a table wherever it takes the name of a data set."""
 
-import json
-from pathlib import Path
-
 import mne
 import numpy as np
 import pandas as pd
 import pytest
+from experiment_stubs import run_experiment
 
 from eeglab_models.experiments.grid import locate, read_grid
 from eeglab_models.signals.sources import is_path
@@ -64,14 +62,10 @@ def test_what_files_do_not_tell_is_asked_for_before_anything_runs(folder, change
 
 
 def test_the_experiment_runs_on_files_with_a_table(folder):
-    papermill = pytest.importorskip("papermill")
     (run,) = grid_of(folder)
-    notebook = Path(__file__).parents[1] / "notebooks" / "experiment.ipynb"
 
-    parameters = run.parameters | {"output_folder": str(folder)}
-    papermill.execute_notebook(notebook, None, parameters, kernel_name="python3", progress_bar=False)
+    row = run_experiment(run.parameters | {"output_folder": str(folder)})
 
-    row = json.loads((folder / "result.json").read_text())
     assert row["score"] > 0.9
     assert row["n_windows"] == 60
     assert set(row["folds"]["subject"]) == {"01", "02"}

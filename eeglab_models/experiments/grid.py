@@ -161,6 +161,7 @@ def plan(
     defaults = {name: value for name, value in defaults.items() if name not in places}
     check_parameters(fixed, defaults)
     base = defaults | {name: read_value(name, value, defaults) for name, value in fixed.items()}
+    check_kinds(base)
     blocks = [read_lists(block, defaults) for block in varied if block]
     settings = list(itertools.islice(expand(blocks, base), MOST_RUNS + 1))
     if not settings:
@@ -173,7 +174,7 @@ def plan(
     if not unique:
         raise ValueError("The grid leaves no run: 'exclude' takes all of them away.")
     for setting in unique.values():
-        check_setting(setting)
+        check_together(setting)
     version = code_version(source)
     return Grid(path.stem, source, tuple(Run(source, one, version, places) for one in unique.values()))
 
@@ -266,8 +267,18 @@ def check_setting(setting: Mapping[str, Any]) -> None:
     ValueError
         If a value is none that the parameter can have, or if two of them do not fit.
     """
+    check_kinds(setting)
+    check_together(setting)
+
+
+def check_kinds(setting: Mapping[str, Any]) -> None:
+    """Refuse values that their parameters cannot have."""
     for name, value in setting.items():
         check_value(name, value, kind_of(name, Any))
+
+
+def check_together(setting: Mapping[str, Any]) -> None:
+    """Refuse values that do not fit each other, the data or the checkpoints."""
     if setting.get("model") in BASELINES and setting.get("regime", PROBE) != PROBE:
         raise ValueError(
             f"{setting['model']} knows only the regime 'probe', got {setting['regime']!r}. Put "
