@@ -85,7 +85,9 @@ def make_models(folder):
     brain.save_pretrained(own)
     bare = {key: value.clone() for key, value in publish_codebrain(brain).items() if "kernel_norm" not in key}
     write_weights(own / WEIGHTS, bare)
-    kinds["weights without norms of filters"] = Kind(own, (WEIGHTS,), loads(CodeBrain, brain))
+    kinds["weights without norms of filters"] = Kind(
+        own, (WEIGHTS,), loads(CodeBrain, CodeBrain.from_pretrained(own))
+    )
     tokenizer = TFDualTokenizer(**TOKENIZER)
     tokenizer.save_pretrained(folder / "tokenizer")
     state = tokenizer.state_dict()

@@ -24,6 +24,7 @@ VALUES = [None, True, False, -1, 0, 1, 2, 7, 1000, 2**31, 10**9, 10**40, -0.5, 1
 VALUES += ["x", "\ud800", "torch.nn.GELU", "a.b", "1000s", ["x"] * 40, {}, {"a": 1}, float("nan")]
 VALUES += [[], [1], [[]], [-1, 2], [10**9]]
 PIECES = [b"", b"[", b'"', b"0", b"9" * 9, b"\x00", b": &a [*a]", b"-", b"\xff\xfe"]
+COUNTS = ("num_batches_tracked", "n_idle_steps")
 LIMIT, BYTES = 10, 2_000_000_000
 
 
@@ -57,8 +58,8 @@ def change_bytes(draw, content, reach):
 
 def change_tensors(draw, weights):
     """Spoil one of several tensors, or its name."""
-    # Another count of batches is another whole file.
-    name = draw.choice(sorted(name for name in weights if not name.endswith("num_batches_tracked")))
+    # Another count is another whole file.
+    name = draw.choice(sorted(name for name in weights if not name.endswith(COUNTS)))
     tensor = weights.pop(name)
     if draw.random() < 0.1:
         return weights | ({} if draw.random() < 0.5 else {draw.choice([name[:-1], f"a.{name}"]): tensor})
@@ -167,6 +168,10 @@ def main(n_files, seed, chosen=""):
         used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_DATA, (used + BYTES, used + BYTES))
         for name, kind in kinds.items():
+            whole = shutil.copytree(
+                kind.folder, Path(beside) / "whole" / kind.folder.name, dirs_exist_ok=True
+            )
+            assert not judge(kind.read, whole), f"{name} is not read right where nothing is damaged."
             start = time.process_time()
             for number in range(n_files):
                 draw = random.Random(f"{seed} {name} {number}")

@@ -2,12 +2,15 @@
 
 import errno
 import json
+import threading
+import time
 from dataclasses import replace
 
 import mne
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from eeglab_models import EEGDINO, EEGPT, CodeBrain, FBLightConvNet, prepare
 from eeglab_models.features import embeddings, extract_features, extract_layers, layer_names
@@ -418,7 +421,7 @@ def test_an_interrupted_computation_leaves_no_file(windows, tmp_path):
     with pytest.raises(ZeroDivisionError):
         extract_features(model, prepare(windows, model), cache=tmp_path, batch_size=2)
 
-    assert list(tmp_path.iterdir()) == []
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
 
 
 DAMAGE = {
@@ -458,7 +461,29 @@ def test_features_that_the_disk_has_no_room_for_are_one_sentence(windows, tmp_pa
 
     with pytest.raises(OSError, match=r"has no room for the 0\.0 MB of features\. Free some"):
         extract_features(model, prepare(windows, model), cache=tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_features_that_another_process_is_at_are_waited_for(windows, tmp_path):
+    model = BUILD["EEGDINO"]()
+    prepared = prepare(windows, model)
+    first = np.array(extract_features(model, prepared, cache=tmp_path))
+    (path,) = tmp_path.glob("*.npy")
+    whole = path.rename(tmp_path / "whole")
+    held = threading.Event()
+
+    def compute():
+        with FileLock(path.with_suffix(".lock")):
+            held.set()
+            time.sleep(0.5)
+            whole.rename(path)
+
+    other = threading.Thread(target=compute)
+    other.start()
+    held.wait()
+    np.testing.assert_array_equal(extract_features(model, prepared, cache=tmp_path), first)
+    assert not whole.exists()
+    other.join()
 
 
 def test_room_is_set_aside_where_the_system_has_no_call_for_it(windows, tmp_path, monkeypatch):

@@ -461,6 +461,15 @@ def test_a_configuration_of_sizes_beyond_all_numbers_is_refused(tmp_path):
         eeglab_models.CodeBrain.from_pretrained(tmp_path)
 
 
+def test_arguments_that_do_not_fit_each_other_are_refused_before_anything_is_built(tmp_path):
+    build(next(case for case in DEFAULTS if case.model == "CodeBrain")).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"proj_kernel_size": 10**9}))
+
+    with pytest.raises(ValueError, match=r"config\.json"):
+        eeglab_models.CodeBrain.from_pretrained(tmp_path)
+
+
 # Values and kinds of numbers
 
 

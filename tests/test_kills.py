@@ -1,8 +1,10 @@
 """Killed at any moment, again and again: what is there afterwards is whole, and what comes out is the same.
 
-``KILLS=20`` kills every kind of work so often, and sweeps; CI kills each twice.
+``KILLS=20 python -m pytest tests/test_kills.py -s`` kills every kind of work so often, sweeps and their
+workers half as often: 160 times in all. CI kills each twice, and no sweep.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -16,10 +18,12 @@ from pathlib import Path
 import mne
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from experiment_stubs import write_grid, write_notebook
 from pretraining_stubs import tiny_objective, tiny_windows
+from small_wheels import make_index, make_repository, use_index
 
 from eeglab_models import FBLightConvNet
 from eeglab_models.features import extract_features
@@ -99,15 +103,31 @@ class Recordings:
                 time.sleep(0.02)
 
 
-def workshop(folder):
-    found, kit.find_dataset = kit.find_dataset, lambda name: Recordings()
-    try:
+def recordings(folder):
+    """Fill a kit with recordings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kit, "find_dataset", lambda name: Recordings())
         kit.prefetch(folder, datasets=["Own"])
-    finally:
-        kit.find_dataset = found
+    return hashes_of(folder)
+
+
+def wheels(folder):
+    """Fill a kit with a repository and wheels."""
+    index, clone = folder.with_name("index"), folder.with_name("clone")
+    if not index.exists():
+        make_index(index)
+        make_repository(clone)
+    with pytest.MonkeyPatch.context() as patch:
+        use_index(patch, index)
+        patch.setattr(kit, "ROOT", clone)
+        kit.prefetch(folder, workshop=True)
+    return hashes_of(folder)
+
+
+def hashes_of(folder):
+    """Read the hashes of a kit that is whole: each file once, whichever item it came with."""
     assert install.check(folder) == []
     items = json.loads((folder / "manifest.json").read_text())["items"]
-    # Each once, whichever subject they came with.
     return {file: facts["sha256"] for item in items for file, facts in item["files"].items()}
 
 
@@ -148,7 +168,7 @@ def kill_somewhere(work, folder, seconds):
     return code != 0
 
 
-@pytest.mark.parametrize("work", [pretraining, finetuning, cache, corpus, workshop, saving])
+@pytest.mark.parametrize("work", [pretraining, finetuning, cache, corpus, recordings, wheels, saving])
 @pytest.mark.filterwarnings("ignore")
 def test_work_that_is_killed_at_any_moment_ends_as_if_it_were_not(work, tmp_path):
     expected = work(tmp_path / "first")
@@ -165,27 +185,45 @@ def test_work_that_is_killed_at_any_moment_ends_as_if_it_were_not(work, tmp_path
             assert same(work(folder), expected)
             shutil.rmtree(folder)
     assert same(work(folder), expected)
-    assert not [path for path in folder.rglob(".unfinished-*") if work is corpus]
+    if work in (cache, corpus, saving, wheels):
+        assert not list(folder.rglob(".unfinished-*.[ans]*"))
+        assert not list(folder.glob(".wheels-*"))
     print(f"{work.__name__}: {n_kills} kills")
+
+
+def workers_of(process):
+    """Find the workers that a sweep has started and that run still."""
+    with contextlib.suppress(psutil.Error):
+        children = psutil.Process(process.pid).children(recursive=True)
+        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    return []
 
 
 @pytest.mark.skipif("KILLS" not in os.environ, reason="tests of sweeps kill one at two chosen moments")
 @pytest.mark.filterwarnings("ignore")
-def test_a_sweep_that_is_killed_at_any_moment_loses_no_run(tmp_path):
+@pytest.mark.parametrize("victim", ["the sweep", "a worker"])
+def test_a_sweep_that_is_killed_at_any_moment_loses_no_run(victim, tmp_path):
     write_notebook(tmp_path)
     write_grid(tmp_path, "fixed: {seconds: 0.5}\ngrid: {number: [1, 2, 3, 4]}")
     command = [sys.executable, Path(__file__).with_name("sweep_process.py"), tmp_path, "2"]
 
     n_kills = 0
-    for _ in range(max(1, KILLS // 2)):
+    while n_kills < max(1, KILLS // 2):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        time.sleep(random.uniform(3, 15))
-        n_kills += process.poll() is None
+        while process.poll() is None and n_kills < max(1, KILLS // 2):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(random.uniform(3, 15))
+            victims = [process] if victim == "the sweep" else workers_of(process)
+            if victims and process.poll() is None:
+                random.choice(victims).kill()
+                n_kills += 1
         process.kill()
         process.communicate()
+        if process.returncode == 0:
+            shutil.rmtree(tmp_path / "out")
     counts = json.loads(subprocess.run(command, capture_output=True, text=True, timeout=600).stdout)
 
     rows = [json.loads(path.read_text())["number"] for path in tmp_path.glob("out/runs/*/result.json")]
     assert sorted(rows) == [1, 2, 3, 4]
     assert (counts["failed"], counts["remaining"]) == (0, 0)
-    print(f"sweep: {n_kills} kills")
+    print(f"{victim}: {n_kills} kills")

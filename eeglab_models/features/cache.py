@@ -6,15 +6,17 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from jaxtyping import Float
 
 from eeglab_models.configs import read_record
-from eeglab_models.files import hash_file, replacing, write_text
+from eeglab_models.files import UNFINISHED, hash_file, replacing, write_text
 from eeglab_models.models.base import EEGModel
 from eeglab_models.models.report import fingerprint, hash_tensors, keys_of
 
@@ -74,13 +76,23 @@ def keep_features(
     batches: Iterable[Float[np.ndarray, "batch n_features"]],
     n_rows: int,
 ) -> Float[np.ndarray, "n_windows n_features"]:
-    """Write features batch by batch, with their description as JSON, and open them once they are complete."""
-    # Readers look for the features, so these take their place last.
-    with replacing(path) as unfinished:
-        fill_rows(batches, lambda n_features, dtype: map_new(unfinished, (n_rows, n_features), dtype)).flush()
-        whole = {**description, "sha256": hash_file(unfinished)}
-        write_text(path.with_suffix(".json"), to_json(whole))
-    return np.load(path, mmap_mode="r")
+    """Write features batch by batch, with their description as JSON, and open them once they are complete.
+
+    Others that want the same ones wait meanwhile, and find them.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        with warnings.catch_warnings(action="ignore"):
+            found = find_features(path)
+        if found is not None:
+            return found
+        for abandoned in path.parent.glob(f"{UNFINISHED}*-{path.stem}.*"):
+            abandoned.unlink()
+        # Readers look for the features, so these take their place last.
+        with replacing(path) as unfinished:
+            fill_rows(batches, partial(map_new, unfinished, n_rows)).flush()
+            write_text(path.with_suffix(".json"), to_json({**description, "sha256": hash_file(unfinished)}))
+        return np.load(path, mmap_mode="r")
 
 
 def find_features(path: Path) -> Float[np.ndarray, "n_windows n_features"] | None:
@@ -97,8 +109,9 @@ def find_features(path: Path) -> Float[np.ndarray, "n_windows n_features"] | Non
         return None
 
 
-def map_new(path: Path, shape: tuple[int, int], dtype: np.dtype) -> np.memmap:
+def map_new(path: Path, n_rows: int, n_features: int, dtype: np.dtype) -> np.memmap:
     """Make a file of zeros and map it, once the disk has room for all of it: a map fails by a signal."""
+    shape = (n_rows, n_features)
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     n_bytes = int(np.prod(shape, dtype=object)) * dtype.itemsize
     try:

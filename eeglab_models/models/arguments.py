@@ -16,7 +16,7 @@ FOREIGN_KEYS = {"braindecode_version"}
 # filters, and what makes filters long ends earlier.
 LEAST = {"n_dim": -1}
 LAYERS = ("n_layer", "depth", "num_res_layers", "n_layers", "n_decoder_layers")
-LARGEST = dict.fromkeys(LAYERS, 1000) | {"n_bands": 1000, "sfreq": 1e6}
+LARGEST = dict.fromkeys(LAYERS, 1000) | {"n_bands": 1000, "sfreq": 5e4}
 LARGEST_NUMBER = 1e9
 # The only classes that a configuration can name; their published names are import paths, which are
 # looked up here and never imported.

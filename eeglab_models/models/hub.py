@@ -10,8 +10,9 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,12 +142,9 @@ class HubMixin(
         for given, other in REPLACES.items():
             if given in arguments and other in config:
                 config[other] = None
-        check_size(cls, config | arguments, weights, source)
-        if config_path is None:
-            model = build_without_config(cls, weights_paths[0], config | arguments)
-        else:
-            with about(config_path):
-                model = cls.from_config(config | arguments)
+        build = partial(build_model, cls, config_path, weights_paths[0], config | arguments)
+        check_size(build, weights, source)
+        model = build()
         keep = config_path is not None and bool(arguments)
         report = fill_model(model, weights, source, n_outputs, keep, allow_partial or strict is False)
         if strict and (report.new or report.ignored):
@@ -202,8 +200,13 @@ class HubMixin(
         write_weights(save_directory / WEIGHTS_FILE, self.state_dict(), **promise)
 
 
-def build_without_config(cls: type[HubMixin], path: Path, arguments: Mapping[str, Any]) -> HubMixin:
-    """Build a model whose weights came without a configuration, or say what has to be given."""
+def build_model(
+    cls: type[HubMixin], config_path: Path | None, path: Path, arguments: Mapping[str, Any]
+) -> HubMixin:
+    """Build a model; where its weights came without a configuration, say what has to be given."""
+    if config_path is not None:
+        with about(config_path):
+            return cls.from_config(arguments)
     try:
         return cls.from_config(arguments)
     except ValueError as error:
@@ -216,16 +219,11 @@ def build_without_config(cls: type[HubMixin], path: Path, arguments: Mapping[str
         ) from error
 
 
-def check_size(
-    cls: type[HubMixin], arguments: Mapping[str, Any], weights: Mapping[str, Tensor], source: str
-) -> None:
-    """Refuse arguments that describe a far larger model than the weights: it could fill the memory."""
+def check_size(build: Callable[[], nn.Module], weights: Mapping[str, Tensor], source: str) -> None:
+    """Refuse arguments of no model, or of one far larger than the weights, which could fill the memory."""
     try:
         with warnings.catch_warnings(action="ignore"), torch.device("meta"):
-            state = cls.from_config(arguments).state_dict()
-    except ValueError:
-        # What is wrong with the arguments is said when the model is built.
-        return
+            state = build().state_dict()
     except RuntimeError as error:
         raise ValueError(f"The configuration of {source} describes no model: {error}.") from error
     expected, given = (sum(tensor.nbytes for tensor in tensors.values()) for tensors in (state, weights))
