@@ -56,6 +56,7 @@ def test_there_are_notebooks():
         "00_quickstart",
         "10_patching",
         "20_embeddings",
+        "22_inside_fblightconvnet",
         "26_inside_eegdino",
         "30_pretrained_weights",
         "40_probing",
