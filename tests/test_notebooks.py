@@ -55,9 +55,11 @@ def test_there_are_notebooks():
     assert [path.stem for path in NOTEBOOKS] == [
         "00_quickstart",
         "10_patching",
+        "15_attention_by_hand",
         "20_embeddings",
         "22_inside_fblightconvnet",
         "26_inside_eegdino",
+        "28_inside_codebrain",
         "30_pretrained_weights",
         "40_probing",
         "50_fine_tuning",
