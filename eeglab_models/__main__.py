@@ -179,7 +179,7 @@ def sweep(
     memory_limit: Annotated[str | None, typer.Option(help="Of a run, as 4GB.")] = None,
     time_limit: Annotated[float | None, typer.Option(min=0, help="Of a run, in seconds.")] = None,
     max_failures: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="tcp://... of a dask scheduler.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="tls://... of a dask scheduler.")] = None,
     slurm: Annotated[Path | None, typer.Option(help="YAML of dask_jobqueue.SLURMCluster.")] = None,
     warm: Annotated[bool, typer.Option(help="Share imports between runs (Linux).")] = True,
 ) -> None:

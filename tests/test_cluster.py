@@ -1,5 +1,6 @@
 """Workers of a sweep listen to their sweep alone, and a sweep without any says so."""
 
+import dask
 import psutil
 import pytest
 from distributed import Client
@@ -42,6 +43,36 @@ def test_the_sweep_itself_gets_its_answer(running):
 
 def test_nothing_listens_beyond_this_machine(running):
     assert {address.ip for address in listening(psutil.Process())} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(
+            "tcp://10.0.0.1:8786",
+            "10.0.0.1:8786",
+            "tls://10.0.0.1:8786",
+            "tls://127.0.0.1:8786",
+            "ws://[::1]:80",
+        ),
+        *("tcp://127.0.0.1.example.org:8786", "tcp://node7:8786", "tls://", "x", ""),
+    ],
+)
+def test_a_scheduler_on_a_network_without_certificates_is_refused(address, tmp_path):
+    with (
+        pytest.raises(ValueError, match="by TLS with certificates, or be on this machine"),
+        cluster.open_client(1, 1, address, None, tmp_path),
+    ):
+        pass
+
+
+def test_schedulers_with_certificates_and_of_this_machine_are_accepted(tmp_path):
+    for address in ("tcp://127.0.0.1:8786", "localhost:8786", "tcp://[::1]:8786"):
+        cluster.check_scheduler(address)
+
+    tls = {f"distributed.comm.tls.{name}": str(tmp_path) for name in ("ca-file", "client.cert", "client.key")}
+    with dask.config.set(tls):
+        cluster.check_scheduler("tls://node7:8786")
 
 
 def test_jobs_of_slurm_read_a_certificate_that_only_their_owner_may_read(tmp_path):

@@ -308,11 +308,13 @@ def test_a_workshop_gets_the_repository_an_installer_and_pinned_wheels(folder, i
     assert install.check(folder) == []
 
 
-def test_a_second_run_needs_neither_index_nor_git_archive(folder, index):
+def test_a_second_run_needs_neither_index_nor_git_archive_and_clears_what_a_killed_one_left(folder, index):
     kit.prefetch(folder, workshop=True)
+    (folder / ".wheels-killed").mkdir()
     shutil.rmtree(index)
 
     assert set(states(kit.prefetch(folder, workshop=True)).values()) == {"present"}
+    assert not list(folder.glob(".wheels-*"))
 
 
 def test_a_damaged_wheel_is_named_and_fetched_again(folder, index):

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import ipaddress
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -56,6 +57,7 @@ def open_client(
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(settings))
         if scheduler is not None:
+            check_scheduler(scheduler)
             try:
                 yield stack.enter_context(Client(scheduler, timeout=10))
             except OSError as error:
@@ -89,6 +91,29 @@ def open_client(
             )
             stack.enter_context(cluster)
         yield stack.enter_context(Client(cluster))
+
+
+def check_scheduler(address: str) -> None:
+    """Refuse a scheduler over a network without TLS: whoever reaches it runs code as its owner."""
+    from distributed import Security
+    from distributed.comm import parse_address, parse_host_port
+
+    try:
+        protocol, place = parse_address(address)
+        host, _ = parse_host_port(place)
+        is_here = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        # A name rather than a number; an address without a port finds no scheduler below.
+        protocol, is_here = address.partition("://")[0], False
+    security = Security()
+    has_certificates = security.tls_ca_file and security.tls_client_cert and security.tls_client_key
+    if not {"tls": has_certificates, "tcp": is_here}.get(protocol):
+        raise ValueError(
+            "A scheduler has to be reached by TLS with certificates, or be on this machine "
+            f"(tcp://127.0.0.1:PORT), got {address}. Start it and its workers with --tls-ca-file, --tls-cert and "
+            "--tls-key, name it as tls://HOST:PORT, and state the same files in dask's configuration, as "
+            "ca-file, client.cert and client.key of distributed.comm.tls."
+        )
 
 
 def read_slurm(path: str | Path) -> dict[str, Any]:

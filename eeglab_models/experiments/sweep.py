@@ -108,7 +108,8 @@ def sweep(
     max_failures : int or None
         After so many failures no further run is started.
     scheduler : str or None
-        Address of a dask scheduler that is there already; its workers need this package and this folder.
+        Address of a dask scheduler that is there already: ``tls://``, with certificates in dask's
+        configuration, or on this machine. Its workers need this package and this folder.
     slurm : dict or None
         Arguments of `dask_jobqueue.SLURMCluster`.
     warm : bool
@@ -126,6 +127,8 @@ def sweep(
     ------
     DiskFullError
         If the disk is full; what was done before is kept.
+    ValueError
+        If the scheduler is on a network without TLS.
     ConnectionError
         If there is no scheduler, if it does not answer any more, or if all workers are gone for a minute.
     """

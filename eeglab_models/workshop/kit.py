@@ -35,7 +35,7 @@ from eeglab_models.workshop.install import (
     read_manifest,
     unlisted,
 )
-from eeglab_models.workshop.wheels import HERE, Project, fetch_wheels, own_version, read_project
+from eeglab_models.workshop.wheels import HERE, UNFINISHED, Project, fetch_wheels, own_version, read_project
 
 __all__ = ["prefetch"]
 
@@ -106,6 +106,8 @@ def prefetch(
     folder = Path(folder).resolve()
     known = read_manifest(folder) if (folder / MANIFEST).exists() else []
     manifest = {item.name: item for item in known if not item.problem}
+    for abandoned in folder.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
     (folder / RECORDINGS).mkdir(parents=True, exist_ok=True)
     manifest[ACTIVATE] = run(folder, ACTIVATE, partial(write_activate, folder), set())
     jobs = [*jobs_for_weights(folder, weights), *jobs_for_recordings(folder, datasets)]

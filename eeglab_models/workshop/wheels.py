@@ -3,7 +3,6 @@
 import hashlib
 import platform
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,7 @@ SYSTEMS = {
     "macosx": {"sys_platform": "darwin", "platform_system": "Darwin", "os_name": "posix"},
     "manylinux": {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"},
 }
-# Folder of a download that goes on, or was killed.
+# Folder of a download that goes on, or that was killed.
 UNFINISHED = ".wheels-"
 LEGACY = {"2014": 17, "2010": 12, "1": 5}
 
@@ -71,8 +70,6 @@ def fetch_wheels(project: Project, folder: Path, target: str, python_version: st
             f"Wheels for {HERE} are those of Python {own_version()}, got {python_version}. Name a platform."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    for abandoned in folder.parent.glob(f"{UNFINISHED}*"):
-        shutil.rmtree(abandoned, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=UNFINISHED) as part:
         if target == HERE:
             fetch_here(project, folder, Path(part))
