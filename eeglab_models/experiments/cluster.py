@@ -110,8 +110,8 @@ def check_scheduler(address: str) -> None:
     if not {"tls": has_certificates, "tcp": is_here}.get(protocol):
         raise ValueError(
             "A scheduler has to be reached by TLS with certificates, or be on this machine "
-            f"(tcp://127.0.0.1:PORT), got {address}. Start it and its workers with --tls-ca-file, --tls-cert and "
-            "--tls-key, name it as tls://HOST:PORT, and state the same files in dask's configuration, as "
+            f"(tcp://127.0.0.1:PORT), got {address}. Start it and its workers with --tls-ca-file, --tls-cert "
+            "and --tls-key, name it as tls://HOST:PORT, and state the same files in dask's configuration, as "
             "ca-file, client.cert and client.key of distributed.comm.tls."
         )
 

@@ -1,6 +1,5 @@
 """What each model expects of its input, as its authors trained it, and who says so."""
 
-import html
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from eeglab_models.models.channels import EEGPT_CHANNELS, TEMPLE_CHANNELS
+from eeglab_models.text import to_html
 
 __all__ = ["Contract"]
 
@@ -134,14 +134,7 @@ class Contract:
     def _repr_html_(self) -> str:
         rows = [(name, value, self.sources.get(name, "")) for name, value in self.facts().items()]
         rows += [("open", question, "") for question in self.open_questions]
-        cells = "".join(
-            "<tr>"
-            + "".join(f"<td style='text-align:left'>{html.escape(text)}</td>" for text in row)
-            + "</tr>"
-            for row in rows
-        )
-        head = f"<caption>{html.escape(self.model)} expects</caption>"
-        return f"<table>{head}<tr><th>fact</th><th>value</th><th>source</th></tr>{cells}</table>"
+        return to_html(rows, f"{self.model} expects", ("fact", "value", "source"))
 
 
 CODEBRAIN_CONTRACT = Contract(

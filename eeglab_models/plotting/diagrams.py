@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from eeglab_models.plotting.style import color_of
+from eeglab_models.plotting.style import PlainFigure, color_of
 
 __all__ = ["plot_architecture"]
 
@@ -57,7 +57,7 @@ def plot_architecture(
     ]
     if unknown := set(ends).difference(names):
         raise ValueError(f"Blocks are named {names}, got {sorted(unknown)}. Use the first line of a block.")
-    figure = plt.figure()
+    figure = plt.figure(FigureClass=PlainFigure)
     ax = figure.add_axes((0, 0, 1, 1))
     color, bottom = color_of(model), 0.0
     spans, meetings = {}, {}  # (top, bottom) of boxes, and heights at which paths join or read an arrow

@@ -19,7 +19,7 @@ from jaxtyping import Float, Shaped
 from matplotlib.figure import Figure
 
 from eeglab_models.plotting.maps import draw_grids, draw_heads
-from eeglab_models.plotting.style import color_of, open_panels
+from eeglab_models.plotting.style import color_of, open_axes, open_panels
 
 __all__ = [
     "plot_grids",
@@ -231,7 +231,7 @@ def plot_variance_shares(shares: Mapping[str, pd.DataFrame], title: str) -> Figu
         One bar per entry, the first on top, with the shares of at least 3 % written on it.
     """
     names = list(shares)[::-1]
-    figure, ax = plt.subplots(figsize=(8, 0.34 * len(names) + 1.5), layout="constrained")
+    figure, ax = open_axes((8, 0.34 * len(names) + 1.5))
     start = np.zeros(len(names))
     for factor, (color, ink) in FACTORS.items():
         widths = np.array(

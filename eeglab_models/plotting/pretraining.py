@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from eeglab_models.plotting.style import BASELINE_COLOR, color_of, open_panels
+from eeglab_models.plotting.style import BASELINE_COLOR, color_of, open_axes, open_panels
 
 __all__ = ["plot_codes", "plot_courses", "plot_gains", "plot_masks", "plot_neighbours"]
 
@@ -166,7 +166,7 @@ def plot_codes(counts: Mapping[str, Int[np.ndarray, " n_codes"]], title: str) ->
     figure : matplotlib.figure.Figure
         One line per codebook. A flat line uses all codes alike; one that falls has codes without a use.
     """
-    figure, ax = plt.subplots(figsize=(6, 3.2), layout="constrained")
+    figure, ax = open_axes((6, 3.2))
     for (name, own), (color, style) in zip(counts.items(), LINES, strict=False):
         shares = 100 * np.sort(own)[::-1] / own.sum()
         ax.plot(np.arange(1, len(own) + 1), shares, color=color, linestyle=style, label=name)

@@ -1,12 +1,11 @@
 """Figures of recordings: samples, spectra and where on the head."""
 
-import matplotlib.pyplot as plt
 import mne
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from eeglab_models.plotting.style import open_panels
+from eeglab_models.plotting.style import open_axes, open_panels
 from eeglab_models.signals.windows import Windows
 
 __all__ = ["plot_band_power", "plot_spectrum", "plot_window"]
@@ -31,7 +30,7 @@ def plot_window(windows: Windows, index: int = 0) -> Figure:
     step = 4 * float(np.median(x.std(axis=1)))
     time = np.arange(x.shape[1]) / windows.sfreq
     offsets = -step * np.arange(len(x))
-    figure, ax = plt.subplots(figsize=(8, 0.2 * len(x) + 1.2), layout="constrained")
+    figure, ax = open_axes((8, 0.2 * len(x) + 1.2))
     ax.plot(time, (x + offsets[:, None]).T, color="black", linewidth=0.6)
     bar = max(10, round(step / 10) * 10)
     ax.plot([time[-1] * 1.02] * 2, [offsets[-1], offsets[-1] + bar], color="black", linewidth=3)
@@ -95,7 +94,7 @@ def plot_band_power(windows: Windows, fmin: float, fmax: float) -> Figure:
     first, second = np.unique(windows.labels)[:2]
     difference = decibels[windows.labels == first].mean(0) - decibels[windows.labels == second].mean(0)
     limit = float(np.abs(difference).max())
-    figure, ax = plt.subplots(figsize=(4.2, 3.4), layout="constrained")
+    figure, ax = open_axes((4.2, 3.4))
     style = {"cmap": "RdBu_r", "vlim": (-limit, limit), "extrapolate": "local"}
     image, _ = mne.viz.plot_topomap(difference, windows.info, axes=ax, show=False, **style)
     figure.colorbar(image, ax=ax, label="power difference (dB)")

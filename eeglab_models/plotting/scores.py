@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from sklearn.metrics import ConfusionMatrixDisplay
 
-from eeglab_models.plotting.style import color_of, open_panels
+from eeglab_models.plotting.style import color_of, open_axes, open_panels
 
 __all__ = [
     "plot_calibration",
@@ -42,7 +41,7 @@ def plot_scores(scores: pd.DataFrame, chance: float, threshold: float) -> Figure
     """
     scores = scores.sort_values("accuracy")
     colors = [color_of(name) for name in scores["pipeline"]]
-    figure, ax = plt.subplots(figsize=(7, 0.38 * len(scores) + 1.2), layout="constrained")
+    figure, ax = open_axes((7, 0.38 * len(scores) + 1.2))
     ax.axvspan(0, threshold, color="0.93", zorder=0)
     ax.axvline(chance, color="0.5", linestyle="--", linewidth=1)
     ax.hlines(scores["pipeline"], scores["low"], scores["high"], colors=colors, linewidth=2)
@@ -78,7 +77,7 @@ def plot_heatmap(
     """
     n_rows, n_columns = values.shape
     extend = "max" if largest is not None and values.max().max() > largest else "neither"
-    figure, ax = plt.subplots(figsize=(3.6 + 1.5 * n_columns, 1.2 + 0.45 * n_rows), layout="constrained")
+    figure, ax = open_axes((3.6 + 1.5 * n_columns, 1.2 + 0.45 * n_rows))
     bar = {"label": label, "extend": extend}
     sns.heatmap(values, cmap="Reds", vmin=smallest, vmax=largest, annot=True, fmt=".2f", cbar_kws=bar, ax=ax)
     ax.set(xlabel="", ylabel="", title=title)
@@ -103,7 +102,7 @@ def plot_ratios(ratios: pd.DataFrame) -> Figure:
     labels = [f"{r.model} ({r.input}): {r.measure}" for r in ratios.itertuples()][::-1]
     rows = ratios.iloc[::-1]
     colors = [color_of(model) for model in rows["model"]]
-    figure, ax = plt.subplots(figsize=(8, 0.32 * len(rows) + 1.2), layout="constrained")
+    figure, ax = open_axes((8, 0.32 * len(rows) + 1.2))
     ax.axvline(1, color="black", linewidth=0.8)
     ax.hlines(labels, rows["low"], rows["high"], colors=colors, linewidth=3, alpha=0.5)
     ax.scatter(rows["median"], labels, c=colors, zorder=3)
@@ -223,7 +222,7 @@ def name_metrics(rows: pd.DataFrame) -> str:
 def draw_intervals(rows: pd.DataFrame, middle: str, labels: list[str], colors: Sequence[str]) -> Figure:
     """Draw a dot and an interval for every row of a table, from the lowest to the highest place."""
     size = 5.0 + 0.065 * max(map(len, labels)), 0.32 * len(labels) + 1.3
-    figure, ax = plt.subplots(figsize=size, layout="constrained")
+    figure, ax = open_axes(size)
     heights = np.arange(len(rows))
     ax.hlines(heights, rows["low"], rows["high"], colors=colors, linewidth=2)
     ax.scatter(rows[middle], heights, c=colors, zorder=3)

@@ -7,7 +7,6 @@ Shapes use these names throughout:
     n_times    samples of a window
 """
 
-import html
 import sys
 import textwrap
 from collections import Counter
@@ -23,6 +22,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from eeglab_models.models.base import EEGModel
 from eeglab_models.signals.electrodes import spell_channel
+from eeglab_models.text import to_html
 
 __all__ = ["Report", "Stamp", "Windows"]
 
@@ -78,12 +78,7 @@ class Report:
         return text
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(subject)}</th>"
-            f"<td style='text-align:left'>{html.escape(finding)}</td></tr>"
-            for subject, finding in self.steps
-        )
-        return f"<table>{rows}</table>"
+        return to_html(self.steps)
 
 
 @dataclass(frozen=True)

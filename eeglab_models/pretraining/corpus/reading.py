@@ -9,7 +9,6 @@ Shapes use these names throughout:
 """
 
 import copy
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -28,6 +27,7 @@ from eeglab_models.models.base import EEGModel
 from eeglab_models.pretraining.corpus.shards import describe_damage, map_shard, read_manifest
 from eeglab_models.signals.preparation import check_prepared
 from eeglab_models.signals.windows import Report, Stamp, Windows
+from eeglab_models.text import to_html
 
 __all__ = ["Corpus"]
 
@@ -83,8 +83,7 @@ class CorpusReport:
         return str(self.as_report())
 
     def _repr_html_(self) -> str:
-        caption = f"<caption>{html.escape(self.folder.name)}</caption>"
-        return self.as_report()._repr_html_().replace("<table>", f"<table>{caption}", 1)
+        return to_html(self.as_report().steps, self.folder.name)
 
 
 class Corpus(Dataset):
