@@ -17,7 +17,7 @@ from itertools import count
 from pathlib import Path
 
 import hub_server
-from hub_server import Fault, Hub
+from hub_server import Fault, Hub, Repository
 
 SERVER = hub_server.start()
 FOLDER = Path(sys.argv[1])
@@ -32,6 +32,7 @@ import torch
 from huggingface_hub import file_download
 from references.cases import CASES
 from references.compare import build
+from safetensors.torch import load, save
 
 from eeglab_models import EEGDINO
 from eeglab_models.models.download import fetch
@@ -105,6 +106,37 @@ def travel():
         model.push_to_hub(f"lab/{case.model}", token=TOKEN)
         loaded, report = type(model).from_pretrained(f"lab/{case.model}", return_report=True)
         outcomes[case.model] = {"same": same(model, loaded), "new": report.new}
+    return outcomes
+
+
+@scenario
+def pieces():
+    model, commit = publish("whole")
+    whole = Hub.repositories["lab/whole"].commits[commit]
+    weights, names, files = load(whole[WEIGHTS]), {}, {"deep/config.json": whole["config.json"]}
+    for number in range(2):
+        part = {key: weights[key] for key in sorted(weights)[number::2]}
+        files[f"deep/part{number}.safetensors"] = save(part)
+        names |= dict.fromkeys(part, f"part{number}.safetensors")
+    index = json.dumps({"metadata": {}, "weight_map": names}).encode()
+    repository = Hub.repositories["lab/pieces"] = Repository()
+    repository.commit(files | {f"deep/{WEIGHTS}.index.json": index})
+    options = {"subfolder": "deep", "strict": True}
+    load_pieces = partial(EEGDINO.from_pretrained, "lab/pieces", **options)
+    loaded, requests = requests_of(load_pieces)
+    outcomes = {
+        "same": same(model, loaded),
+        "requests": requests,
+        "again": requests_of(
+            partial(EEGDINO.from_pretrained, "lab/pieces", local_files_only=True, **options)
+        )[1],
+        "other head": attempt("lab/pieces", n_outputs=9, **options),
+        "no subfolder": attempt("lab/pieces"),
+    }
+    repository.commit({"deep/part1.safetensors": files["deep/part1.safetensors"][:-9]})
+    outcomes["damaged"] = attempt("lab/pieces", **options)
+    repository.commit({f"deep/{WEIGHTS}.index.json": index.replace(b"part1", b"part2")})
+    outcomes["missing"] = attempt("lab/pieces", **options)
     return outcomes
 
 

@@ -110,7 +110,9 @@ def test_centred_features_average_to_nothing_in_every_group():
         centre(features, ["a", "b"])
 
 
-@pytest.mark.parametrize("changes", [{"level": -1.0}, {"layer": 99}, {"layer": ""}, {"pool": "x"}])
+@pytest.mark.parametrize(
+    "changes", [{"level": -1.0}, {"level": 1e40}, {"layer": 99}, {"layer": ""}, {"pool": "x"}]
+)
 def test_a_readout_that_cannot_be_followed_is_named(tmp_path, changes):
     shutil.copytree(shipped_checkpoint("eegdino-real"), tmp_path, dirs_exist_ok=True)
     path = tmp_path / "readout.json"

@@ -50,6 +50,33 @@ def test_a_pushed_model_loads_with_the_same_output(outcomes, model):
     assert outcomes["travel"][model] == {"same": True, "new": []}
 
 
+def test_weights_in_several_files_of_a_subfolder_load_and_every_tensor_counts(outcomes):
+    outcome = outcomes["pieces"]
+
+    assert outcome["same"]
+    # Whether there is one file of weights is asked first.
+    assert outcome["requests"]["methods"] == {"HEAD": 5, "GET": 4}
+    assert outcome["again"]["methods"] == {}
+
+
+@pytest.mark.parametrize(
+    ("case", "error", "sentence"),
+    [
+        (
+            "other head",
+            "ValueError",
+            "needs every tensor of lab/pieces in its place; new: final_layer",
+        ),
+        ("no subfolder", "FileNotFoundError", "'lab/pieces' holds no config.json at revision 'main'"),
+        ("damaged", "ValueError", "part1.safetensors is no complete safetensors file"),
+        ("missing", "FileNotFoundError", "'lab/pieces' holds no deep/part2.safetensors"),
+    ],
+)
+def test_several_files_of_a_subfolder_are_refused_by_name(outcomes, case, error, sentence):
+    assert outcomes["pieces"][case]["error"] == error
+    assert sentence in outcomes["pieces"][case]["message"]
+
+
 @pytest.mark.parametrize("revision", ["first commit", "tag", "second commit", "branch", "default"])
 def test_a_revision_names_the_weights_that_are_loaded(outcomes, revision):
     assert outcomes["revisions"]["differ"]

@@ -52,18 +52,16 @@ def draw(
 
     from eeglab_models import plotting
 
-    # A dollar in a name is no formula.
-    with plt.rc_context({"text.parse_math": False}):
-        figures = {"scores": plotting.plot_run_scores(folds), "forest": plotting.plot_forest(summary)}
-        if len(comparisons):
-            figures["differences"] = plotting.plot_differences(comparisons)
-        figures |= draw_predictions(predictions)
-        paths = []
-        for name, figure in figures.items():
-            paths.append(folder / f"{name}.png")
-            with replacing(paths[-1]) as unfinished:
-                figure.savefig(unfinished, format="png", dpi=150)
-            plt.close(figure)
+    figures = {"scores": plotting.plot_run_scores(folds), "forest": plotting.plot_forest(summary)}
+    if len(comparisons):
+        figures["differences"] = plotting.plot_differences(comparisons)
+    figures |= draw_predictions(predictions)
+    paths = []
+    for name, figure in figures.items():
+        paths.append(folder / f"{name}.png")
+        with replacing(paths[-1]) as unfinished:
+            figure.savefig(unfinished, format="png", dpi=150)
+        plt.close(figure)
     return paths
 
 

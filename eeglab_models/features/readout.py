@@ -1,13 +1,14 @@
 """Features of an encoder as its card recommends: prepared, levelled, read and centred in one call."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+from annotated_types import Gt, Le
 from jaxtyping import Float
 
-from eeglab_models.configs import Positive, about, check_name, read_record
+from eeglab_models.configs import about, check_name, read_record
 from eeglab_models.features.embeddings import extract_features
 from eeglab_models.models.base import known_models
 from eeglab_models.models.checkpoints import find_checkpoint
@@ -17,7 +18,9 @@ from eeglab_models.signals.windows import Windows
 __all__ = ["centre", "features_of"]
 
 FILE = "readout.json"
-KINDS = {"model": str, "band": dict[str, float], "level": Positive, "layer": int | str, "pool": str}
+# Microvolts.
+Amplitude = Annotated[float, Gt(0), Le(1000)]
+KINDS = {"model": str, "band": dict[str, float], "level": Amplitude, "layer": int | str, "pool": str}
 RECORDING = ("subject", "session", "run")
 
 
