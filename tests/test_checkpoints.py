@@ -18,9 +18,11 @@ README = Path(__file__).parents[1] / "data" / "README.md"
 
 
 SHIPPED = {
+    "codebrain-real": CodeBrain,
     "codebrain-toy": CodeBrain,
     "eegdino-real": EEGDINO,
     "eegdino-toy": EEGDINO,
+    "eegpt-real": EEGPT,
     "eegpt-toy": EEGPT,
     "fblightconvnet-simulated": FBLightConvNet,
 }
@@ -65,7 +67,7 @@ def test_folders_and_repositories_are_left_as_they_are(monkeypatch, tmp_path):
     assert find_checkpoint("eegpt-toy") == shipped_checkpoint("eegpt-toy")
 
 
-@pytest.mark.parametrize("name", ["eegdino-real"])
+@pytest.mark.parametrize("name", ["codebrain-real", "eegdino-real", "eegpt-real"])
 def test_features_of_a_shipped_encoder_are_one_call_that_no_gain_changes(name):
     names = ["Fp1", "Fp2", "F7", "F3", "Fz", "F4", "F8", "T7", "C3", "Cz", "C4", "T8"]
     names += ["P7", "P3", "Pz", "P4", "P8", "O1", "O2"]
