@@ -2,7 +2,6 @@
 
 import gc
 import tracemalloc
-import warnings
 import weakref
 from dataclasses import replace
 
@@ -10,7 +9,7 @@ import mne
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
@@ -257,11 +256,40 @@ def test_no_window_lies_across_a_break():
     assert "1 left out" in windows.report["windows"]
 
 
+@pytest.mark.parametrize("measured", [None, 1.6e9])
+def test_events_stay_where_they_are_if_a_recording_is_cropped(raw, measured):
+    cropped = raw.copy().set_meas_date(measured).crop(4.0)
+
+    windows = load_windows(cropped, fmin=None, fmax=None)
+
+    np.testing.assert_array_equal(windows.labels, load_windows(raw).labels[1:])
+    np.testing.assert_array_equal(windows.data, load_windows(raw, fmin=None, fmax=None).data[1:])
+
+
 def test_a_much_shorter_annotation_is_named_and_is_not_the_measure():
     windows = load_windows(make(annotations=[(2.0, 4.0, "a"), (8.0, 4.0, "b"), (14.0, 0.1, "a")]))
 
     assert windows.data.shape == (2, 8, 640)
     assert "1 left out: much shorter than the others (0.1 s)" in windows.report["windows"]
+
+
+@pytest.mark.filterwarnings("ignore:Limited")
+@pytest.mark.parametrize(("onset", "n"), [(56.0, 11), (56.5, 10), (57.5, 10)])
+def test_an_event_that_the_end_cuts_off_is_named_and_is_not_the_measure(onset, n):
+    events = [(5 * k + 2.0, 4.0, "a") for k in range(10)]
+
+    windows = load_windows(make(annotations=[*events, (onset, 4.0, "a")]))
+
+    assert windows.data.shape == (n, 8, 640)
+    assert (n == 11) != ("cut off by an end of the recording" in windows.report["windows"])
+
+
+def test_what_is_asked_for_by_its_name_is_an_event():
+    commented = make(annotations=[(5 * k + 2.0, 4.0, "Comment/left") for k in range(10)])
+
+    assert set(load_windows(commented, events={"left": "Comment/left"}).labels) == {"left"}
+    with pytest.raises(ValueError, match="no event left; it has none. Not taken for events.*Comment/left"):
+        load_windows(commented, events="left")
 
 
 def test_two_events_at_one_sample_are_named():
@@ -411,20 +439,22 @@ def test_what_differs_is_not_joined(raw):
     assert len(joined.report.steps) == len(windows.report.steps)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["flat", "stuck", "nan", "pop", "offset", "other", "order"]),
-            st.integers(0, 7),
-            st.floats(1.0, 50.0),
-        ),
-        max_size=4,
-    )
-)
-def test_no_window_reaches_a_model_that_differs_from_the_clean_one_by_more_than_is_told(defects):
-    clean, names = signal(), list(NAMES)
-    data = clean.copy()
+# What makes `prepare` or `load_windows` refuse, and the word that it says.
+REFUSED = {
+    "mirror": "mirrored|the same",
+    "copy": "mirrored|the same",
+    "scale": "EEG varies",
+    "name": "called EEG",
+}
+HOLES = ("flat", "stuck", "nan", "pop")
+SILENT = ("offset", "other", "order", "trigger", "hum", "late", "short")
+
+
+def damage(data, events, defects):
+    """Do to a recording what happens to recordings."""
+    kinds = {kind for kind, *_ in defects}
+    if "hum" in kinds:
+        data += 10e-6 * np.arange(8)[:, None] * np.sin(2 * np.pi * 50 * np.arange(data.shape[1]) / 160)
     for kind, channel, start in defects:
         a = round(start * 160)
         if kind == "flat":
@@ -437,31 +467,53 @@ def test_no_window_reaches_a_model_that_differs_from_the_clean_one_by_more_than_
             data[channel, a] = 1.0
         if kind == "offset":
             data[channel] += 8e-3
-    if any(kind == "other" for kind, *_ in defects):
+        if kind in ("mirror", "copy"):
+            data[channel - 3] = data[channel] * (1 if kind == "copy" else -1)
+        if kind == "short":
+            events[channel] = (*events[channel][:1], 0.1, *events[channel][2:])
+    data *= 400.0 if "scale" in kinds else 1.0
+    if "late" in kinds:
+        events.append((57.0, 3.0, "late"))
+    names = ["EEG 007", *NAMES[1:]] if "name" in kinds else NAMES
+    if "other" in kinds:
         data, names = np.vstack([data, 1e-3 * np.sin(np.arange(data.shape[1]))]), [*names, "acc1"]
-    raw = make(names, data=data)
-    if any(kind == "order" for kind, *_ in defects):
-        raw.reorder_channels(names[::-1])
-    model, expected = eegpt(), prepare(make(data=clean), eegpt())
+    raw = make(names, data=data, annotations=events)
+    raw = with_triggers([1, 2, 3], raw) if "trigger" in kinds else raw
+    return raw.reorder_channels(raw.ch_names[::-1]) if "order" in kinds else raw
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        windows = load_windows(raw)
-        kept = np.flatnonzero(~windows.bad.any(axis=1))
-        if not len(kept):
-            with pytest.raises(ValueError, match="none would be left"):
-                prepare(windows, model, bad_windows="drop")
-            return
-        prepared = prepare(windows, model, bad_windows="drop")
 
-    assert len(prepared) == len(kept)
-    # The report tells of slow waves within the reach of the high-pass around a stretch without EEG.
-    holes = [start for kind, _, start in defects if kind in ("flat", "stuck", "nan", "pop")]
-    for window, number in zip(prepared.data, kept, strict=True):
+KINDS = st.sampled_from([*HOLES, *SILENT, *HOLES, *SILENT, *REFUSED])
+
+
+@settings(max_examples=40, phases=(Phase.explicit, Phase.generate))
+@given(st.lists(st.tuples(KINDS, st.integers(0, 7), st.floats(1.0, 50.0)), max_size=5))
+def test_no_window_reaches_a_model_that_differs_from_the_clean_one_by_more_than_is_told(defects):
+    kinds, model = {kind for kind, *_ in defects}, eegpt()
+    events = [(5 * number + 2.0, 4.0, f"event {number}") for number in range(10)]
+    expected = prepare(make(data=signal(), annotations=events), model).data * 1000
+    raw = damage(signal(), events, defects)
+    if kinds & set(REFUSED):
+        with pytest.raises(ValueError, match="|".join(REFUSED[kind] for kind in kinds & set(REFUSED))):
+            prepare(load_windows(raw), model, bad_windows="drop")
+        return
+
+    windows = load_windows(raw)
+    if windows.bad.any(axis=1).all():
+        with pytest.raises(ValueError, match="none would be left"):
+            prepare(windows, model, bad_windows="drop")
+        return
+    prepared = prepare(windows, model, bad_windows="drop")
+
+    assert set(prepared.labels) == set(windows.labels[~windows.bad.any(axis=1)])
+    assert "late" not in prepared.labels
+    # Nobody states the frequency of the hum.
+    admitted = 50.0 if "hum" in kinds and "No notch" in prepared.report["filter"] else 0.0
+    for window, label in zip(prepared.data * 1000, prepared.labels, strict=True):
+        number = int(label.split()[1])
         begin = 5 * number + 2.0
-        near = any(begin - 8.0 < start < begin + 10.0 for start in holes)
-        difference = np.abs(window - expected.data[number]).max() * 1000
-        assert difference < (20.0 if near else 2.0)
+        # The report tells of slow waves within the reach of the high-pass around a stretch without EEG.
+        near = any(kind in HOLES and begin - 8 < start < begin + 10 for kind, _, start in defects)
+        assert np.abs(window - expected[number]).max() < admitted + (20.0 if near else 2.0)
         assert not near or "bridged by lines" in prepared.report["raw signal"]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import mne
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from eeglab_models.configs import shorten
 from eeglab_models.signals.annotations import describe, meaning_of, spans, trigger_events
@@ -47,13 +47,17 @@ def cut_raw(raw: mne.io.BaseRaw, plan: Plan, recording: Recording) -> Windows:
 def take(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> mne.io.RawArray:
     """Read some channels into a recording of their own; a copy of the whole would take twice the memory."""
     info = mne.pick_info(raw.info, [raw.ch_names.index(name) for name in ch_names])
-    taken = mne.io.RawArray(raw.get_data(ch_names), info, first_samp=raw.first_samp)
-    return taken.set_annotations(raw.annotations)
+    taken, own = mne.io.RawArray(raw.get_data(ch_names), info), raw.annotations
+    # Told from the beginning of what is left of the recording, whether it was cropped or not.
+    return taken.set_annotations(mne.Annotations(own.onset - raw.first_time, own.duration, own.description))
 
 
 def has_events(raw: mne.io.BaseRaw, plan: Plan) -> bool:
     """Tell whether an annotation is an event."""
-    return any(meaning_of(str(name), plan.annotations) == "event" for name in raw.annotations.description)
+    return any(
+        name in plan._called or meaning_of(name, plan.annotations) == "event"
+        for name in map(str, raw.annotations.description)
+    )
 
 
 def annotate_triggers(raw: mne.io.BaseRaw, origin: mne.io.BaseRaw) -> tuple[mne.io.BaseRaw, str]:
@@ -63,8 +67,6 @@ def annotate_triggers(raw: mne.io.BaseRaw, origin: mne.io.BaseRaw) -> tuple[mne.
         return raw, ""
     names, counts = np.unique(events[:, 2], return_counts=True)
     onsets = (events[:, 0] - origin.first_samp) / raw.info["sfreq"]
-    if origin.annotations.orig_time is not None:
-        onsets = onsets + origin.first_time
     raw.annotations.append(onsets, np.zeros(len(events)), events[:, 2].astype(str))
     told = ", ".join(f"{name} ({count})" for name, count in zip(names, counts, strict=True))
     return raw, f"Events of the trigger channel {channel}: {told}."
@@ -124,18 +126,15 @@ def find_windows(
     whole = plan.events is not None and not len(plan.events) or "label" in recording.facts
     onsets, durations, labels = ([], [], []) if whole else find_events(raw, plan, recording)
     onsets, durations, labels = np.asarray(onsets, int), np.asarray(durations, float), np.asarray(labels)
-    told, length = durations > 2 / sfreq, None if plan.tmax is None else plan.tmax - tmin
-    short = told & (durations < np.median(durations[told]) / 2) if told.any() else told
     notes = []
+    length = None if plan.tmax is None else plan.tmax - tmin
     if length is None:
-        if not told.any():
-            raise ValueError("The length of a window is unknown: no annotation has a duration. Pass tmax=.")
-        length = durations[told & ~short].min()
-        if short.any():
-            notes.append(
-                f"{short.sum()} left out: much shorter than the others ({durations[short].min():g} s)."
-            )
-            onsets, labels = onsets[~short], labels[~short]
+        length, left_out = measure_length(onsets, durations, raw)
+        for why, short in left_out.items():
+            if short.any():
+                notes.append(f"{short.sum()} left out: {why} ({durations[short].min():g} s).")
+        whole = ~np.any(list(left_out.values()), axis=0)
+        onsets, labels = onsets[whole], labels[whole]
     n_times = round(length * sfreq)
     if n_times > n_samples:
         raise NoWindowError(
@@ -148,24 +147,9 @@ def find_windows(
         starts = np.arange(round(tmin * sfreq), n_samples - n_times + 1, n_times)
         labels = np.full(len(starts), "window")
         notes.insert(0, f"Consecutive, {length:g} s, from {tmin:g} s on.")
-    if len(np.unique(starts)) < len(starts):
-        (twice,) = np.flatnonzero(starts == starts[np.flatnonzero(np.diff(np.sort(starts)) == 0)[0]])[:2][
-            None
-        ]
-        raise ValueError(
-            f"Two events begin at the same sample, {labels[twice[0]]} and {labels[twice[1]]} at "
-            f"{onsets[twice[0]] / sfreq:g} s. Choose among them with events=."
-        )
-    stops, kept = starts + n_times, np.ones(len(starts), bool)
-    lost = {"beyond the end": (starts < 0) | (stops > n_samples)}
-    for why, kinds in (("marked bad", ["bad"]), ("across a break", ["break"])):
-        hit = np.zeros(len(starts), bool)
-        for first, last in spans(raw, kinds, plan.annotations):
-            hit |= (
-                (starts < last) & (stops > first) if kinds == ["bad"] else (starts < first) & (stops > first)
-            )
-        lost[why] = hit
-    for why, hit in lost.items():
+    check_onsets(starts, labels, raw)
+    kept = np.ones(len(starts), bool)
+    for why, hit in find_lost(starts, n_times, raw, plan).items():
         if (hit & kept).any():
             notes.append(f"{(hit & kept).sum()} left out: {why}.")
             kept &= ~hit
@@ -177,29 +161,76 @@ def find_windows(
     return starts[kept], labels[kept], n_times, " ".join(notes)
 
 
+def measure_length(
+    onsets: Int[np.ndarray, " n_events"], durations: Float[np.ndarray, " n_events"], raw: mne.io.BaseRaw
+) -> tuple[float, dict[str, Bool[np.ndarray, " n_events"]]]:
+    """Take the least duration in seconds of events as the length of windows, but for those cut short."""
+    told = durations > 2 / raw.info["sfreq"]
+    if not told.any():
+        raise ValueError("The length of a window is unknown: no annotation has a duration. Pass tmax=.")
+    # mne lets annotations end with the last sample, not after it; cropping cuts off the first as well.
+    last = onsets / raw.info["sfreq"] + durations > raw.times[-1] - 0.5 / raw.info["sfreq"]
+    ends = told & (last | (onsets <= 0))
+    measures = told & ~ends if (told & ~ends).any() else told
+    short = told & (durations < np.median(durations[measures]) / 2)
+    length = durations[measures & ~short].min()
+    cut_off = ends & ~short & (durations < length - 1.5 / raw.info["sfreq"])
+    return float(length), {
+        "much shorter than the others": short,
+        "cut off by an end of the recording": cut_off,
+    }
+
+
+def check_onsets(
+    starts: Int[np.ndarray, " n_windows"], labels: Shaped[np.ndarray, " n_windows"], raw: mne.io.BaseRaw
+) -> None:
+    """Refuse two events at one sample."""
+    order = np.argsort(starts, kind="stable")
+    (same,) = np.nonzero(np.diff(starts[order]) == 0)
+    if len(same):
+        one, other = order[same[0]], order[same[0] + 1]
+        raise ValueError(
+            f"Two events begin at the same sample, {labels[one]} and {labels[other]} at "
+            f"{starts[one] / raw.info['sfreq']:g} s. Choose among them with events=."
+        )
+
+
+def find_lost(
+    starts: Int[np.ndarray, " n_windows"], n_times: int, raw: mne.io.BaseRaw, plan: Plan
+) -> dict[str, Bool[np.ndarray, " n_windows"]]:
+    """Find windows that leave the recording, touch what is marked bad, or lie across a break."""
+    stops = starts + n_times
+    lost = {"beyond the end": (starts < 0) | (stops > raw.n_times)}
+    bad, breaks = (np.array(spans(raw, [kind], plan.annotations)).reshape(-1, 2) for kind in ("bad", "break"))
+    lost["marked bad"] = ((starts[:, None] < bad[:, 1]) & (stops[:, None] > bad[:, 0])).any(axis=1)
+    lost["across a break"] = ((starts[:, None] < breaks[:, 0]) & (stops[:, None] > breaks[:, 0])).any(axis=1)
+    return lost
+
+
 def find_events(raw: mne.io.BaseRaw, plan: Plan, recording: Recording) -> tuple[Any, Any, Any]:
     """List samples, durations in seconds and labels of events, from a table or from annotations."""
     if recording.rows is not None:
         rows = recording.rows
         onsets = raw.time_as_index(rows["onset"].to_numpy(float), use_rounding=True)
-        durations = rows["duration"].fillna(0) if "duration" in rows else np.zeros(len(rows))
-        found = (
-            onsets,
-            durations.to_numpy(float) if "duration" in rows else durations,
-            rows["label"].to_numpy(),
-        )
+        durations = rows["duration"].fillna(0).to_numpy(float) if "duration" in rows else np.zeros(len(rows))
+        found = onsets, durations, rows["label"].to_numpy()
     else:
         own = raw.annotations
-        chosen = [meaning_of(name, plan.annotations) == "event" for name in own.description]
-        onsets = raw.time_as_index(own.onset, use_rounding=True, origin=own.orig_time)
         names = np.array([str(name) for name in own.description], dtype=str)
+        # What is asked for by its name is an event, whatever such names mean elsewhere.
+        chosen = [
+            name in plan._called or meaning_of(name, plan.annotations) == "event" for name in names.tolist()
+        ]
+        onsets = raw.time_as_index(own.onset, use_rounding=True, origin=own.orig_time)
         found = onsets[chosen], own.duration[chosen], names[chosen]
     if plan.events is None:
         return found
     names = found[2].astype(str)
     asked = np.isin(names, list(plan._called))
     if not asked.any():
-        raise NoWindowError(events_error(plan._called, set(names), "the recording"))
+        others = [name for name in map(str, np.unique(raw.annotations.description)) if name not in names]
+        hint = f" Not taken for events, unless named: {shorten(others)}." if others else ""
+        raise NoWindowError(events_error(plan._called, set(names), "the recording") + hint)
     onsets, durations, labels = (part[asked] for part in found)
     if isinstance(plan.events, Mapping):
         labels = np.array([plan._called[name] for name in names[asked]])

@@ -179,14 +179,14 @@ def check_copies(
     if not len(rows):
         return
     few = data[:: max(1, len(data) // 8)][:, rows]  # some windows tell
-    few = few - few.mean(axis=-1, keepdims=True)
-    x = np.nan_to_num(few.swapaxes(0, 1).reshape(len(rows), -1)).astype(np.float64)
-    products = x @ x.T  # (n_rows, n_rows)
-    power = np.diag(products)
+    x = np.nan_to_num(few - few.mean(axis=-1, keepdims=True)).astype(np.float64)
+    products = x @ x.swapaxes(1, 2)  # (n_few, n_rows, n_rows)
+    power = np.diagonal(products, axis1=1, axis2=2)[:, None]
     for sign, word in ((1, "the same"), (-1, "mirrored")):
-        # The power of the difference of two channels, or of their sum.
-        rest = power[:, None] + power - 2 * sign * products
-        twins = np.argwhere(np.triu((rest <= COPY**2 * power) & (power > 0), k=1))
+        # The power of the difference of two channels, or of their sum; an artefact may spoil a window.
+        rest = power.swapaxes(1, 2) + power - 2 * sign * products
+        alike = ((rest <= COPY**2 * power) & (power > 0)).mean(axis=0) > 0.5
+        twins = np.argwhere(np.triu(alike, k=1))
         if len(twins):
             one, other = (ch_names[rows[index]] for index in twins[0])
             raise ValueError(

@@ -327,9 +327,8 @@ def crop(raw: mne.io.BaseRaw, seconds: float, target: Target, rules: Mapping[str
     if rules["step"] is not None:
         length = target.n_times / target.sfreq
         starts = np.arange(0.0, raw.n_times / raw.info["sfreq"] - length + 1e-6, rules["step"])
-        # mne counts from the start of the measurement where it knows that.
-        first = 0.0 if raw.annotations.orig_time is None else raw.first_time
-        raw.annotations.append(first + starts, 0.0, START)
+        # mne counts from the beginning of what was cropped.
+        raw.annotations.append(raw.first_time + starts, 0.0, START)
     return raw
 
 
