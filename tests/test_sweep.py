@@ -397,6 +397,11 @@ def test_a_slurm_job_is_described_without_starting_any(tmp_path):
     [
         ("qeue: gpu\ncores: 1\nmemory: 1GB", "Did you mean 'queue'"),
         ("queue: gpu", "needs cores and memory of one job"),
+        ("cores: -1\nmemory: 1GB", "cores should be"),
+        ("cores: 1\nmemory: 1GB\njob_script_prologue: module load", "job_script_prologue should be a list"),
+        ("cores: 1\nmemory: 1GB\nsecurity: null", "no setting 'security'"),
+        ("cores: 1\nmemory: 1GB\nprotocol: tcp", "no setting 'protocol'"),
+        ("cores: 1\nmemory: 1GB\nscheduler_options: {security: null}", "scheduler_options"),
     ],
 )
 def test_a_wrong_slurm_file_is_refused(tmp_path, text, message):

@@ -1,15 +1,14 @@
 """Where runs are executed: workers on this machine, behind a scheduler that is there, or jobs of SLURM."""
 
 import contextlib
-import inspect
 import ipaddress
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from eeglab_models.configs import about, check_name, read_yaml
+from eeglab_models.configs import Count, about, check_name, check_value, read_yaml
 from eeglab_models.experiments.runs import THREAD_VARIABLES
 
 if TYPE_CHECKING:
@@ -22,6 +21,17 @@ __all__: list[str] = []
 ALLOWED_LOSSES = 2
 # Memory of a kernel with a small model: more workers than fit would end each other.
 BYTES_PER_RUN = 1.5e9
+# What a file may say of jobs; how they talk is none of it.
+SLURM: dict[str, Any] = {
+    **dict.fromkeys(("cores", "processes", "job_cpu", "death_timeout"), Count),
+    **dict.fromkeys(("memory", "queue", "account", "walltime", "job_mem", "job_name", "name"), str),
+    **dict.fromkeys(("interface", "host", "log_directory", "local_directory", "shared_temp_directory"), str),
+    **dict.fromkeys(("shebang", "python"), str),
+    **dict.fromkeys(("job_script_prologue", "job_extra_directives", "job_directives_skip"), list[str]),
+    "worker_extra_args": list[str],
+    "scheduler_options": dict[Literal["host", "interface", "port", "dashboard_address"], str | int],
+    "nanny": bool,
+}
 # dask opens a port for web pages in any case: a free one, for this machine alone, with nothing behind it.
 NO_DASHBOARD = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
 
@@ -118,17 +128,11 @@ def check_scheduler(address: str) -> None:
 
 def read_slurm(path: str | Path) -> dict[str, Any]:
     """Read and check the arguments of `dask_jobqueue.SLURMCluster`, as queue, cores and memory, in YAML."""
-    from dask_jobqueue import SLURMCluster
-    from dask_jobqueue.core import Job
-    from dask_jobqueue.slurm import SLURMJob
-
     arguments = read_yaml(path)
-    known: set[str] = set()
-    for kind in (SLURMCluster, SLURMJob, Job):
-        known |= set(inspect.signature(kind.__init__).parameters)
-    for name in arguments:
-        with about(path):
-            check_name(name, sorted(known - {"self", "args", "kwargs"}), "SLURMCluster has no argument")
+    with about(path):
+        for name, value in arguments.items():
+            check_name(name, SLURM, "A job of Slurm has no setting")
+            check_value(name, value, SLURM[name])
     missing = [name for name in ("cores", "memory") if name not in arguments]
     if missing:
         raise ValueError(

@@ -12,6 +12,8 @@ from eeglab_models.configs import check_value
 
 # Written by other libraries beside the constructor's arguments.
 FOREIGN_KEYS = {"braindecode_version"}
+# Ranges stand here and not in the annotations of constructors, which are the documented signatures; and most
+# hold for many arguments at once.
 # Numbers are at least 0, with one exception, and at most a billion. What is built one by one, layers and
 # filters, and what makes filters long ends earlier.
 LEAST = {"n_dim": -1}
