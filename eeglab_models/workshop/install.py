@@ -156,8 +156,8 @@ def make_environment(folder: Path, target: Path) -> Path:
     python = target / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     project = tomllib.loads((target / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = ",".join(project.get("optional-dependencies", {}))
-    # All of the wheels were held against the manifest. With --require-hashes neither pip nor uv installs a folder
-    # that stays editable, and uv is not there yet.
+    # The wheels were held against the manifest. With --require-hashes pip installs no folder that stays
+    # editable; uv is not there yet.
     pip = [python, "-m", "pip", "install", "--quiet", "--no-index", "--find-links", folder / WHEELS]
     pip += ["--constraint", "constraints.txt", "--editable", f".[{extras}]"]
     if subprocess.run(pip, cwd=target, env=environment, check=False).returncode:
