@@ -58,6 +58,7 @@ def test_there_are_notebooks():
         "15_attention_by_hand",
         "20_embeddings",
         "22_inside_fblightconvnet",
+        "24_inside_eegpt",
         "26_inside_eegdino",
         "28_inside_codebrain",
         "30_pretrained_weights",

@@ -202,6 +202,16 @@ def test_a_history_without_held_out_windows_has_one_line():
     assert len(ax.lines) == 1
 
 
+def test_confusion_has_a_panel_per_classifier_whose_rows_are_shares():
+    truth, predicted = ["a", "a", "b", "b"], ["a", "b", "b", "b"]
+    predictions = pd.DataFrame({"pipeline": "one", "truth": truth, "predicted": predicted})
+
+    (ax,) = plotting.plot_confusion(pd.concat([predictions, predictions.assign(pipeline="two")])).axes[:1]
+
+    assert ax.get_title() == "one"
+    assert [text.get_text() for text in ax.texts] == ["0.50", "0.50", "0.00", "1.00"]
+
+
 def test_a_diagram_shows_every_block_path_and_shape():
     blocks = {"window": (3, 400), "mix\nlinear": "3 × 8", "head": (2,)}
 

@@ -97,7 +97,7 @@ def draw_branches(
     tops = [meetings.get((i, "first"), spans[last][0]) for i, (*_, last, _) in enumerate(branches)]
     for i in sorted(range(len(branches)), key=lambda i: tops[i] - meetings[i, "last"]):
         (text, first, last, sign), top, bottom = branches[i], tops[i], meetings[i, "last"]
-        edge = min(edge for t, b, edge in taken if b < top + MEETING and bottom - MEETING < t)
+        edge = min(edge for t, b, edge in taken if b < top + LANE / 2 and bottom - LANE / 2 < t)
         width = SIDE_WIDTH if text else 0.0
         x, middle = edge - LANE - width / 2, (top + bottom) / 2 if first else sum(spans[last]) / 2
         taken.append((top, bottom, x - width / 2))
