@@ -34,11 +34,12 @@ from eeglab_models.configs import (
     read_yaml,
 )
 from eeglab_models.experiments.runs import PLACES, Run
+from eeglab_models.experiments.study import OF_CLASSES, OF_VALUES, STUDY, check_study
 from eeglab_models.experiments.versions import PACKAGE, code_version
 
 __all__ = ["BASELINES", "check_setting", "read_grid"]
 
-BASELINES = ("CSP + LDA", "tangent space + LR", "filter-bank CSP + LDA", "band power + LR")
+BASELINES = (*OF_CLASSES, *OF_VALUES)
 """Names of the baselines that a grid may compare: those of `eeglab_models.features.baselines`."""
 PROBE = "probe"
 # Wherever a notebook has a parameter of this name, it means this.
@@ -49,6 +50,7 @@ KINDS = {
     "max_epochs": Annotated[int, Ge(1)],
     "max_windows": Annotated[int, Ge(0)],
     "n_folds": Annotated[int, Ge(1)],
+    "subjects": list[int | str],
     "seed": Annotated[int, Ge(0)],
     "tmax": float | None,
 }
@@ -59,7 +61,7 @@ EXPERIMENT = PACKAGE.parent / "notebooks" / "experiment.ipynb"
 MOST_RUNS = 100_000
 
 
-def kind_of(name: str, otherwise: Any) -> Any:
+def kind_of(name: str, otherwise: Any, in_study: bool) -> Any:
     """Say what a parameter means; models are those that are imported."""
     if name == "model":
         from eeglab_models.models.base import known_models
@@ -73,7 +75,7 @@ def kind_of(name: str, otherwise: Any) -> Any:
         from eeglab_models.scores.metrics import METRICS
 
         return Literal[*METRICS]
-    return KINDS.get(name, otherwise)
+    return (KINDS | STUDY if in_study else KINDS).get(name, otherwise)
 
 
 @dataclass(frozen=True)
@@ -219,13 +221,14 @@ def read_lists(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[s
 def read_value(name: str, value: Any, defaults: Mapping[str, Any]) -> Any:
     """Check a value by the type of the notebook's default; a parameter that is a list takes a single one."""
     default = defaults[name]
-    kind = kind_of(name, Any if default is None else type(default))
-    if isinstance(default, list):
-        kind = list[type(default[0])] if default else list
-        if name == "subjects" and "dataset" in defaults and value in ("each", "all"):
-            return value
-        if name == "subjects":
-            kind = list[int | str]
+    if name == "subjects" and "dataset" in defaults and value in ("each", "all"):
+        return value
+    if name == "checkpoint" and isinstance(value, dict):
+        return check_value(name, value, dict[kind_of("model", str, False), str])
+    kind = type(default[0]) if isinstance(default, list) and default else Any
+    kind = list[kind] if isinstance(default, list) else Any if default is None else type(default)
+    kind = kind_of(name, kind, "metric" in defaults)
+    if isinstance(default, list) and value is not None:
         value = value if isinstance(value, list) else [value]
     return check_value(name, value, kind)
 
@@ -235,6 +238,9 @@ def expand(blocks: list[dict[str, list[Any]]], base: dict[str, Any]) -> Iterator
     for lists in blocks:
         for values in itertools.product(*lists.values()):
             setting = base | dict(zip(lists, values, strict=True))
+            if isinstance(setting.get("checkpoint"), dict):
+                # Weights of each model; those without a name start from random ones.
+                setting["checkpoint"] = setting["checkpoint"].get(setting.get("model"), "")
             if setting.get("subjects") not in ("each", "all"):
                 yield setting
                 continue
@@ -274,7 +280,7 @@ def check_setting(setting: Mapping[str, Any]) -> None:
 def check_kinds(setting: Mapping[str, Any]) -> None:
     """Refuse values that their parameters cannot have."""
     for name, value in setting.items():
-        check_value(name, value, kind_of(name, Any))
+        check_value(name, value, kind_of(name, Any, "metric" in setting))
 
 
 def check_together(setting: Mapping[str, Any]) -> None:
@@ -284,6 +290,8 @@ def check_together(setting: Mapping[str, Any]) -> None:
             f"{setting['model']} knows only the regime 'probe', got {setting['regime']!r}. Put "
             f"'exclude: [{{model: {setting['model']}, regime: {setting['regime']}}}]' into the grid."
         )
+    if "metric" in setting:
+        check_study(setting)
     checkpoint = setting.get("checkpoint", "")
     if checkpoint and "/" not in checkpoint:
         from eeglab_models.models.checkpoints import shipped_checkpoint
@@ -294,7 +302,7 @@ def check_together(setting: Mapping[str, Any]) -> None:
     from eeglab_models.signals.sources import spell_subject
 
     subjects, events = subjects_and_events(setting["dataset"], setting.get("table", ""))
-    for name, known in (("subjects", subjects), ("events", events)):
+    for name, known in (("subjects", subjects), ("test_subjects", subjects), ("events", events)):
         spelt = set(map(spell_subject, known))
         unknown = [value for value in setting.get(name) or [] if spell_subject(value) not in spelt]
         if unknown and not known:

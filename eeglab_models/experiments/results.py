@@ -22,11 +22,16 @@ from eeglab_models.scores.comparison import combine_data_sets, correct_holm
 __all__ = ["compare_pipelines", "fold_scores", "read_results", "summarise_runs"]
 
 # What the name of a pipeline is made of; parts that never vary are left out.
-NAMING = ("model", "checkpoint", "regime", "options", "lr", "max_epochs", "precision")
+TRAINING = ("lr", "max_epochs", "batch_size", "weight_decay", "patience")
+READING = ("layer", "pool")
+# Whatever reads the windows.
+DATA = ("tmin", "tmax", "fmin", "fmax", "notch", "channels", "reference", "align_by", "n_labels")
+DATA += ("class_weight", "tune_threshold")
+NAMING = ("model", "checkpoint", "regime", "options", *TRAINING, "precision", *READING, *DATA)
 # Parameters that repeat a pipeline or say on what it is scored: never part of its name.
-REPEATED = ("dataset", "subjects", "evaluation", "seed")
+REPEATED = ("dataset", "subjects", "evaluation", "seed", "split_seed", "test_subjects", "metric")
 # Lists and mappings, which tables in files hold as JSON.
-NESTED = ("subjects", "events", "options", "scores", "folds")
+NESTED = ("subjects", "test_subjects", "events", "channels", "options", "scores", "folds")
 SETTING = ["dataset", "evaluation", "metric"]
 # What a fold has to say, and what the row of a notebook of one's own may leave out.
 FOLD = ("subject", "score", "n_trials")
@@ -167,20 +172,28 @@ def name_pipelines(table: pd.DataFrame, naming: Sequence[str] = NAMING) -> pd.Se
 
     def name(row: pd.Series) -> str | None:
         model = row.get("model")
-        if model in BASELINES:
-            return model
         parts = [] if model is None else [model]
-        ignored = ("model", "lr", "max_epochs") if row.get("regime") == PROBE else ("model",)
         for part in varying:
+            if part in ignored_by(row):
+                continue
             if part == "checkpoint":
                 parts.append(Path(row[part]).name or "random")
             elif part == "regime":
                 parts.append(row[part])
-            elif part not in ignored and (row[part] or model is None):
+            elif row[part] or model is None:
                 parts.append(f"{part} {row[part]}")
         return ", ".join(parts) or None
 
     return pd.Series([name(row) for _, row in table.iterrows()], table.index, dtype=object)
+
+
+def ignored_by(row: pd.Series) -> set[str]:
+    """Name the parameters that do not matter to what a run scored."""
+    if row.get("model") is None:
+        return set()
+    if row["model"] in BASELINES:
+        return set(NAMING) - set(DATA)
+    return {"model", *(TRAINING if row.get("regime") == PROBE else READING)}
 
 
 def fold_scores(table: pd.DataFrame) -> pd.DataFrame:

@@ -5,9 +5,9 @@ them, and `baselines` has the pipelines that every model is held against. Import
 here. This room knows models, signals and scores, and neither fine-tuning nor pretraining.
 """
 
-from eeglab_models.features.baselines import baselines
+from eeglab_models.features.baselines import baselines, ridge_baselines
 from eeglab_models.features.embeddings import extract_features, extract_layers, layer_names
-from eeglab_models.features.probing import FeatureExtractor, align, linear_probe, probe_layers
+from eeglab_models.features.probing import FeatureExtractor, align, linear_probe, probe_layers, ridge_probe
 from eeglab_models.features.readout import centre, features_of
 
 __all__ = [
@@ -21,4 +21,6 @@ __all__ = [
     "layer_names",
     "linear_probe",
     "probe_layers",
+    "ridge_baselines",
+    "ridge_probe",
 ]

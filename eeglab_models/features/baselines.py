@@ -8,19 +8,22 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.feature_selection import SelectKBest, mutual_info_classif
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from eeglab_models.signals.electrodes import electrode_name
 
-__all__ = ["baselines", "eye_control"]
+__all__ = ["baselines", "eye_control", "ridge_baselines"]
 
 # Hz: where imagined movement shows, and its two rhythms.
 MOTOR_BAND, RHYTHMS = (8, 32), ((8, 13), (13, 30))
+BANDS = ((1, 4), (4, 8), (8, 13), (13, 30), (30, 40))
+# Of ridge regressions, on standardised features.
+PENALTIES = np.logspace(-1, 5, 13)
 
 
-def baselines(sfreq: float) -> dict[str, Pipeline]:
+def baselines(sfreq: float, class_weight: str | None = None) -> dict[str, Pipeline]:
     """Build the four simple methods, each ready for cross-validation.
 
     Parameters
@@ -29,6 +32,8 @@ def baselines(sfreq: float) -> dict[str, Pipeline]:
         Sampling frequency in Hz of the windows that they will read, shape (n_windows, n_chans, n_times).
         They filter themselves (Butterworth, fourth order, forward and backward), so they can read the same
         windows as the models. Windows that were filtered before they were cut have cleaner edges.
+    class_weight : {"balanced"} or None
+        Of the logistic regressions: rare classes weigh as much as frequent ones, or every window the same.
 
     Returns
     -------
@@ -53,31 +58,79 @@ def baselines(sfreq: float) -> dict[str, Pipeline]:
     from pyriemann.spatialfilters import CSP
     from pyriemann.tangentspace import TangentSpace
 
-    if sfreq <= 80:
-        raise ValueError(f"Bands up to 40 Hz need a sampling frequency above 80 Hz, got {sfreq:g}.")
-
-    def band(low: float, high: float) -> FunctionTransformer:
-        return FunctionTransformer(band_pass, kw_args={"sfreq": sfreq, "low": low, "high": high})
+    check_rate(sfreq)
 
     def patterns(low: float, high: float, n_filters: int) -> Pipeline:
-        return make_pipeline(band(low, high), Covariances("oas"), CSP(nfilter=n_filters))
+        return make_pipeline(in_band(sfreq, low, high), Covariances("oas"), CSP(nfilter=n_filters))
 
+    logistic = LogisticRegression(max_iter=1000, class_weight=class_weight)
     bank = make_union(*(patterns(low, low + 4, 4) for low in range(4, 40, 4)))
     # The estimate of information adds noise to break ties.
     information = functools.partial(mutual_info_classif, random_state=0)
     powers = make_union(
-        *(make_pipeline(band(low, high), FunctionTransformer(log_power)) for low, high in RHYTHMS)
+        *(make_pipeline(in_band(sfreq, *band), FunctionTransformer(log_power)) for band in RHYTHMS)
     )
     return {
         "CSP + LDA": make_pipeline(*patterns(*MOTOR_BAND, 6), LinearDiscriminantAnalysis()),
         "tangent space + LR": make_pipeline(
-            band(*MOTOR_BAND), Covariances("oas"), TangentSpace(), LogisticRegression(max_iter=1000)
+            in_band(sfreq, *MOTOR_BAND), Covariances("oas"), TangentSpace(), logistic
         ),
         "filter-bank CSP + LDA": make_pipeline(
             bank, SelectKBest(information, k=10), LinearDiscriminantAnalysis()
         ),
-        "band power + LR": make_pipeline(powers, StandardScaler(), LogisticRegression(max_iter=1000)),
+        "band power + LR": make_pipeline(powers, StandardScaler(), logistic),
     }
+
+
+def ridge_baselines(sfreq: float) -> dict[str, Pipeline]:
+    """Build the simple methods for values, such as the age; each ready for cross-validation.
+
+    Parameters
+    ----------
+    sfreq : float
+        Sampling frequency in Hz, as in `baselines`.
+
+    Returns
+    -------
+    pipelines : dict of sklearn Pipeline
+        ``"log power + ridge"``: the logarithmic power of every channel in the five bands of `BANDS`.
+        ``"tangent space + ridge"``: all covariances of each of these bands on the Riemannian manifold. The
+        penalty is chosen by leaving out one training window at a time.
+
+    Raises
+    ------
+    ValueError
+        If the sampling frequency is too low for 40 Hz.
+
+    References
+    ----------
+    Sabbagh et al. (2020), Predictive regression modeling with MEG/EEG, NeuroImage 222: both, for the age.
+    """
+    from pyriemann.estimation import Covariances
+    from pyriemann.tangentspace import TangentSpace
+
+    check_rate(sfreq)
+    powers = make_union(
+        *(make_pipeline(in_band(sfreq, *band), FunctionTransformer(log_power)) for band in BANDS)
+    )
+    tangents = make_union(
+        *(make_pipeline(in_band(sfreq, *band), Covariances("oas"), TangentSpace()) for band in BANDS)
+    )
+    return {
+        "log power + ridge": make_pipeline(powers, StandardScaler(), RidgeCV(PENALTIES)),
+        "tangent space + ridge": make_pipeline(tangents, StandardScaler(), RidgeCV(PENALTIES)),
+    }
+
+
+def check_rate(sfreq: float) -> None:
+    """Refuse windows whose rate is too low for the bands of baselines."""
+    if sfreq <= 80:
+        raise ValueError(f"Bands up to 40 Hz need a sampling frequency above 80 Hz, got {sfreq:g}.")
+
+
+def in_band(sfreq: float, low: float, high: float) -> FunctionTransformer:
+    """Build the step that filters windows."""
+    return FunctionTransformer(band_pass, kw_args={"sfreq": sfreq, "low": low, "high": high})
 
 
 def eye_control(ch_names: Sequence[str], sfreq: float) -> Pipeline:

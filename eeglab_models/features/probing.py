@@ -19,11 +19,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from eeglab_models.features.baselines import PENALTIES
 from eeglab_models.features.cache import describe_model
 from eeglab_models.features.embeddings import extract_features, extract_layers
 from eeglab_models.models.base import EEGModel
@@ -32,7 +33,7 @@ from eeglab_models.signals.preparation import prepare
 from eeglab_models.signals.recordings import load_windows
 from eeglab_models.signals.windows import Windows
 
-__all__ = ["FeatureExtractor", "align", "linear_probe", "probe_layers"]
+__all__ = ["FeatureExtractor", "align", "linear_probe", "probe_layers", "ridge_probe"]
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):
@@ -243,8 +244,13 @@ def align(windows: Windows, by: Sequence[str] = ("subject", "session"), amplitud
     return replace(windows, data=data, report=windows.report.add("alignment", finding))
 
 
-def linear_probe() -> Pipeline:
+def linear_probe(class_weight: str | None = None) -> Pipeline:
     """Build the classifier that measures how linearly readable features are.
+
+    Parameters
+    ----------
+    class_weight : {"balanced"} or None
+        Rare classes weigh as much as frequent ones, or every window the same.
 
     Returns
     -------
@@ -252,7 +258,21 @@ def linear_probe() -> Pipeline:
         Standardisation and a logistic regression with strong regularisation (C=0.01), which features that
         outnumber trials need.
     """
-    return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+    return make_pipeline(
+        StandardScaler(), LogisticRegression(C=0.01, max_iter=1000, class_weight=class_weight)
+    )
+
+
+def ridge_probe() -> Pipeline:
+    """Build the regressor that measures how linearly readable a value is from features.
+
+    Returns
+    -------
+    probe : sklearn Pipeline
+        Standardisation and a ridge regression, whose penalty is chosen by leaving out one training window at
+        a time.
+    """
+    return make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
 
 
 def probe_layers(

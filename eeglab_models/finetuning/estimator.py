@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from annotated_types import Ge, Gt, Lt
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int, Num, Shaped
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from sklearn.utils.class_weight import compute_class_weight
@@ -233,8 +233,7 @@ class FineTuner(ClassifierMixin, BaseEstimator):
         x = read_windows(X, self.model, self.info)  # (n_windows, n_chans, n_times)
         y = X.labels if y is None and isinstance(X, Windows) else y
         check_labels(y, len(x))
-        self.classes_, targets = np.unique(np.asarray(y), return_inverse=True)
-        check_head(self.model, len(self.classes_))
+        targets = self._read_targets(np.asarray(y))
         parts = self.hold_out(targets, groups)
         device = choose_training_device(self.device, self.precision)
         folder = checkpoint_folder(self, x, targets, parts, device)
@@ -245,9 +244,7 @@ class FineTuner(ClassifierMixin, BaseEstimator):
             learning, adapters = apply_regime(model, self.regime, self.n_layers, self.lora_rank)
             lr = LEARNING_RATES[self.regime] if self.lr is None else self.lr
             decay = self.layer_decay if self.regime == "full" else 1.0
-            criterion = nn.CrossEntropyLoss(
-                weigh_classes(targets, self.class_weight), label_smoothing=self.label_smoothing
-            )
+            criterion = self._criterion(targets)
             module = LearningModel(model, learning, self.augment, target_rate(model), criterion)
             groups_of_weights = group_parameters(model, lr, self.weight_decay, decay)
             self.n_trainable_ = sum(value.numel() for group in groups_of_weights for value in group["params"])
@@ -283,12 +280,7 @@ class FineTuner(ClassifierMixin, BaseEstimator):
         ValueError
             If the windows do not fit the model, as in `fit`.
         """
-        check_is_fitted(self, "model_")
-        device = next(self.model_.parameters()).device
-        batches = torch.from_numpy(read_windows(X, self.model, self.info)).split(self.batch_size)
-        with torch.inference_mode():
-            rows = [self.model_(batch.to(device)).softmax(dim=-1).cpu() for batch in batches]
-        return torch.cat(rows).numpy()
+        return self._outputs(X).softmax(dim=-1).numpy()
 
     def predict(
         self, X: Windows | mne.BaseEpochs | Float[np.ndarray, "n_windows n_chans n_times"]
@@ -312,6 +304,25 @@ class FineTuner(ClassifierMixin, BaseEstimator):
         """
         best = self.predict_proba(X).argmax(axis=1)  # (n_windows,)
         return self.classes_[best]
+
+    def _read_targets(self, y: Shaped[np.ndarray, " n_windows"]) -> Int[np.ndarray, " n_windows"]:
+        """Give the classes numbers, and refuse a model that has not one output for each."""
+        self.classes_, targets = np.unique(y, return_inverse=True)
+        check_head(self.model, len(self.classes_))
+        return targets
+
+    def _criterion(self, targets: Int[np.ndarray, " n_windows"]) -> nn.Module:
+        """Build the loss."""
+        weights = weigh_classes(targets, self.class_weight)
+        return nn.CrossEntropyLoss(weights, label_smoothing=self.label_smoothing)
+
+    def _outputs(self, X: Any) -> Float[torch.Tensor, "n_windows n_outputs"]:
+        """Run the adapted model on windows."""
+        check_is_fitted(self, "model_")
+        device = next(self.model_.parameters()).device
+        batches = torch.from_numpy(read_windows(X, self.model, self.info)).split(self.batch_size)
+        with torch.inference_mode():
+            return torch.cat([self.model_(batch.to(device)).cpu() for batch in batches])
 
     def hold_out(
         self, targets: Int[np.ndarray, " n_windows"], groups: Any
@@ -435,7 +446,7 @@ def check_settings(tuner: FineTuner) -> None:
 def checkpoint_folder(
     tuner: FineTuner,
     x: Float[np.ndarray, "n_windows n_chans n_times"],
-    targets: Int[np.ndarray, " n_windows"],
+    targets: Num[np.ndarray, " n_windows"],
     parts: tuple[Int[np.ndarray, " n_fit"], Int[np.ndarray, " n_valid"] | None],
     device: torch.device,
 ) -> Path | None:

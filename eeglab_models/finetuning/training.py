@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
@@ -56,15 +56,17 @@ class LearningModel(nn.Module):
         return self
 
     def forward(
-        self, x: Float[Tensor, "batch n_chans n_times"], y: Int[Tensor, " batch"]
+        self, x: Float[Tensor, "batch n_chans n_times"], y: Num[Tensor, " batch"]
     ) -> dict[str, Tensor]:
-        """Compute the loss of windows, in training of variants of them, and count right answers."""
+        """Compute the loss of windows, in training of variants of them, and count right classes."""
         if self.training:
             for change in self.augment:
                 x = change(x, self.sfreq)
         logits = self.model(x).float()  # (batch, n_outputs)
         right = logits.detach().softmax(dim=-1).argmax(dim=-1) == y  # (batch,)
-        return {"loss": self.criterion(logits, y), "n_right": right.sum()}
+        # Values are never right, only near.
+        n_right = right.sum() if not y.is_floating_point() else torch.tensor(math.nan)
+        return {"loss": self.criterion(logits, y), "n_right": n_right}
 
 
 class FineTuning(Loop):
@@ -78,7 +80,7 @@ class FineTuning(Loop):
         self,
         module: LearningModel,
         groups: list[dict[str, Any]],
-        windows: tuple[Float[Tensor, "n_windows n_chans n_times"], Int[Tensor, " n_windows"]],
+        windows: tuple[Float[Tensor, "n_windows n_chans n_times"], Num[Tensor, " n_windows"]],
         parts: tuple[Int[np.ndarray, " n_fit"], Int[np.ndarray, " n_valid"] | None],
         settings: Any,
         device: torch.device,

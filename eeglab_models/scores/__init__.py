@@ -10,13 +10,14 @@ from eeglab_models.scores.calibration import calibration_bins, calibration_error
 from eeglab_models.scores.chance import chance_level, check_leakage
 from eeglab_models.scores.comparison import Comparison, compare
 from eeglab_models.scores.estimates import estimate
-from eeglab_models.scores.folds import predict_folds, score_folds, score_pipelines, summarise
+from eeglab_models.scores.folds import FewLabels, predict_folds, score_folds, score_pipelines, summarise
 from eeglab_models.scores.intervals import accuracy_interval, mean_interval
 from eeglab_models.scores.metrics import METRICS, Metric, measure
 
 __all__ = [
     "METRICS",
     "Comparison",
+    "FewLabels",
     "Metric",
     "accuracy_interval",
     "calibration_bins",

@@ -5,12 +5,12 @@ A table of scores has one row per pipeline and fold. Results of moabb's evaluati
 statistics once ``assign(dataset="name")`` adds the column that they need.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 from sklearn.base import BaseEstimator, clone, is_regressor
 from sklearn.model_selection import BaseCrossValidator
 from threadpoolctl import threadpool_limits
@@ -18,10 +18,65 @@ from threadpoolctl import threadpool_limits
 from eeglab_models.scores.intervals import accuracy_interval, mean_interval
 from eeglab_models.scores.metrics import PROBABILITY, find_metric, score_arrays, to_arrays
 
-__all__ = ["predict_folds", "score_folds", "score_pipelines", "summarise"]
+__all__ = ["FewLabels", "predict_folds", "score_folds", "score_pipelines", "summarise"]
 
 # An estimator, and what it reads: anything that an array of numbers of trials can index.
 Pipeline = tuple[BaseEstimator, Any]
+
+
+class FewLabels(BaseCrossValidator):
+    """Splits of which only some training trials of every class are known: the steps of a learning curve.
+
+    Parameters
+    ----------
+    cv : sklearn cross-validator
+        How to split.
+    n_labels : int
+        Training trials to keep of every class of a fold, at most; of values, in all.
+    seed : int
+        Seed of the choice. With the same seed, a smaller number keeps a part of what a larger one keeps.
+    """
+
+    def __init__(self, cv: BaseCrossValidator, n_labels: int, seed: int = 0) -> None:
+        self.cv, self.n_labels, self.seed = cv, n_labels, seed
+
+    def split(
+        self, X: Any, y: Any = None, groups: Any = None
+    ) -> Iterator[tuple[Int[np.ndarray, " n_train"], Int[np.ndarray, " n_test"]]]:
+        """Give the numbers of the trials of every fold.
+
+        Parameters
+        ----------
+        X, y, groups : array
+            As the cross-validator takes them.
+
+        Yields
+        ------
+        train : numpy.ndarray, shape (n_train,)
+            Numbers of the training trials that are kept.
+        test : numpy.ndarray, shape (n_test,)
+            Numbers of all tested trials.
+        """
+        y = np.asarray(y)
+        for fold, (train, test) in enumerate(self.cv.split(X, y, groups)):
+            order = np.random.default_rng([self.seed, fold]).permutation(train)
+            labels = np.zeros(len(order)) if np.issubdtype(y.dtype, np.floating) else y[order]
+            yield np.sort(order[pd.Series(order).groupby(labels).cumcount() < self.n_labels]), test
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Count the folds.
+
+        Parameters
+        ----------
+        X, y, groups : array or None
+            As the cross-validator takes them.
+
+        Returns
+        -------
+        n_splits : int
+            As many as the cross-validator makes.
+        """
+        return self.cv.get_n_splits(X, y, groups)
 
 
 def predict_folds(

@@ -13,6 +13,8 @@ from eeglab_models.signals.electrodes import montage, positions, sort_channels, 
 from eeglab_models.signals.quality import find_bad_channels, interpolate
 from eeglab_models.signals.windows import Windows
 
+__all__ = ["average_reference"]
+
 
 def own_channels(model: EEGModel) -> list[str] | None:
     """Names of the channels that a model was built for, None if it knows only their number."""
@@ -102,11 +104,32 @@ def take_reference(windows: Windows, model: EEGModel) -> Windows:
     """Remove the mean over the electrodes of the scalp if the model asks for it."""
     if model.contract.reference != "average":
         return note(windows, "reference", "That of the recording.")
+    return average_reference(windows)
+
+
+def average_reference(windows: Windows) -> Windows:
+    """Remove the mean over the electrodes of the scalp.
+
+    Parameters
+    ----------
+    windows : Windows
+        In any unit.
+
+    Returns
+    -------
+    referenced : Windows
+        The same windows; their report says of how many channels the mean is.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two electrodes, or if nobody can tell which channels are some.
+    """
     scalp, others, unknown = sort_channels(windows.info)
     if scalp and unknown:
         raise ValueError(
-            f"{type(model).__name__} reads an average reference, and nobody can tell whether these are "
-            f"electrodes of the scalp: {shorten(unknown)}. Rename them, or leave them out with channels=."
+            "An average reference is of electrodes of the scalp, and nobody can tell whether these are some: "
+            f"{shorten(unknown)}. Rename them, or leave them out with channels=."
         )
     rows = [windows.ch_names.index(name) for name in scalp or windows.ch_names]
     if len(rows) < 2:

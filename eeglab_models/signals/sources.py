@@ -280,12 +280,14 @@ def read_table(table: str | Path | pd.DataFrame, recordings: Sequence[Recording]
             raise FileNotFoundError(f"There is no table {table}. Check its name.")
         names = dict.fromkeys(("file", *ORIGIN), str)  # 01 is no number
         table = pd.read_csv(table, sep="\t" if str(table).endswith(".tsv") else ",", dtype=names)
-    if "label" not in table or ("file" not in table and len(recordings) > 1):
+    # Whose a recording is can be all that it does not tell itself.
+    if not {"label", "subject"} & set(table) or ("file" not in table and len(recordings) > 1):
         raise ValueError(
-            "A table needs the columns label and, for several recordings, file; onset and duration in "
-            f"seconds where labels are events. Got {', '.join(map(str, table))}."
+            "A table needs the columns label, or subject where recordings hold events, and, for several "
+            "recordings, file; onset and duration in seconds where labels are events. Got "
+            f"{', '.join(map(str, table))}."
         )
-    if table["label"].isna().any():
+    if "label" in table and table["label"].isna().any():
         raise ValueError(f"Row {int(table['label'].isna().argmax()) + 1} of the table has no label. Fill it.")
     files = table["file"].map(str) if "file" in table else pd.Series(recordings[0].name, table.index)
     names = {}
