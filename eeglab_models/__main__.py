@@ -245,6 +245,49 @@ def results(
 
 @app.command()
 @ends_in_a_sentence
+def embed(
+    source: Annotated[str, typer.Argument(help="File, folder, BIDS data set, or moabb data set.")],
+    model: Annotated[str, typer.Option(help="Class of the model, as EEGPT.")],
+    out: Annotated[Path, typer.Option(help="Table to write: .parquet or .npz.")],
+    weights: Annotated[str, typer.Option(help="Checkpoint, folder, USER/MODEL. [default: random]")] = "",
+    revision: Annotated[str | None, typer.Option(help="Commit of the Hub's repository.")] = None,
+    table: Annotated[Path | None, typer.Option(help="CSV or TSV of labels: file, label, subject.")] = None,
+    subjects: Annotated[list[str] | None, typer.Option(help="Repeatable. [default: all]")] = None,
+    events: Annotated[list[str] | None, typer.Option(help="Repeatable. [default: none of files]")] = None,
+    tmin: Annotated[float, typer.Option(help="Start of a window, in seconds.")] = 0.0,
+    tmax: Annotated[float | None, typer.Option(help="Its end. [default: of the model's length]")] = None,
+    layer: Annotated[str, typer.Option(help="encoder, the number of a block, or a name.")] = "encoder",
+    pool: Annotated[str, typer.Option(help="time, mean or none.")] = "time",
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+) -> None:
+    """Write what a frozen model says of every window; run it again to go on after an interruption."""
+    from eeglab_models.features.tabulating import embed as write_features
+
+    given = {"events": events or None, "tmax": tmax}
+    found = write_features(
+        source,
+        model,
+        out,
+        weights=weights,
+        revision=revision,
+        table=table,
+        subjects=subjects or None,
+        layer=int(layer) if layer.lstrip("-").isdigit() else layer,
+        pool=pool,
+        device=device,
+        tmin=tmin,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    console = open_console()
+    before = f", {found.n_before} of them done before" if found.n_before else ""
+    console.print(f"{found.n_windows} windows of {found.n_recordings} recordings{before}: {found.path}")
+    for name, reason in found.skipped.items():
+        console.print(f"Left out: {name}: {reason}")
+    raise typer.Exit(bool(found.skipped))
+
+
+@app.command()
+@ends_in_a_sentence
 def pretrain(
     config: Annotated[str, typer.Argument(help="YAML file, or the name of a ready one, as eegpt-toy.")],
     output: Annotated[Path | None, typer.Option(help="Folder of results. [default: outputs/NAME]")] = None,

@@ -5,6 +5,7 @@ from typing import Any
 
 import mne
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float, Int, Shaped
 
 from eeglab_models.configs import shorten
@@ -41,7 +42,8 @@ def cut_raw(raw: mne.io.BaseRaw, plan: Plan, recording: Recording) -> Windows:
     if bad.any():
         report = report.add("bad windows", describe_bad(bad, raw.ch_names))
     data = wide[..., n_around : n_around + n_times]
-    return Windows(data, raw.info, labels, None, "µV", report, None, band, notch, bad, wide)
+    told = pd.DataFrame({"onset": starts / raw.info["sfreq"]})
+    return Windows(data, raw.info, labels, told, "µV", report, None, band, notch, bad, wide)
 
 
 def take(raw: mne.io.BaseRaw, ch_names: Sequence[str]) -> mne.io.RawArray:

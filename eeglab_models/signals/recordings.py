@@ -141,27 +141,32 @@ def load_parts(source: Any, subjects: Any, plan: Plan, table: Any = None) -> Ite
     while True:
         with listening() as said:
             recording = next(recordings, None)
-            if recording is None:
-                break
-            label = recording.facts.get("label")
-            if label is not None and plan.events and str(label) not in plan._called:
-                continue
-            signal = recording.open()
-            cut = cut_raw if isinstance(signal, mne.io.BaseRaw) else cut_epochs
-            try:
-                part = cut(signal, plan, recording)
-            except NoWindowError as error:
-                # Another recording may have what this one lacks.
-                problems.append(error)
-                continue
-        met |= set(map(str, part.labels if label is None else [label]))
+        if recording is None:
+            break
+        label = recording.facts.get("label")
+        if label is not None and plan.events and str(label) not in plan._called:
+            continue
+        try:
+            parts = [load_recording(recording, plan, said)]
+        except NoWindowError as error:
+            # Another recording may have what this one lacks.
+            problems.append(error)
+            continue
+        met |= set(map(str, parts[0].labels))
         # Nothing here may hold on to the windows while others use them.
-        signal, parts = None, [tell_origin(part, recording, said)]
-        del part
         yield parts.pop()
     if not met:
         raise problems[0] if problems else ValueError("There is no recording to take windows from.")
     check_events(plan._called.values(), met, "no recording holds what was asked for:")
+
+
+def load_recording(recording: Recording, plan: Plan, said: Sequence[str] = ()) -> Windows:
+    """Bring one recording to windows; what was said before joins the report."""
+    with listening() as own:
+        signal = recording.open()
+        cut = cut_raw if isinstance(signal, mne.io.BaseRaw) else cut_epochs
+        part = cut(signal, plan, recording)
+    return tell_origin(part, recording, [*said, *own])
 
 
 def list_recordings(source: Any, subjects: Any, plan: Plan, table: Any) -> tuple[Iterable[Recording], Plan]:
