@@ -160,7 +160,7 @@ def test_the_baselines_of_grids_are_those_that_there_are():
 
 
 @pytest.mark.parametrize(
-    ("name", "n_runs"), [("quick", 12), ("mi_benchmark", 14560), ("pretraining_ablation", 168)]
+    ("name", "n_runs"), [("quick", 12), ("mi_benchmark", 14560), ("pretraining_ablation", 168), ("tasks", 11)]
 )
 def test_the_ready_sweeps_are_right(name, n_runs):
     assert len(read_grid(NOTEBOOKS / "sweeps" / f"{name}.yaml").runs) == n_runs

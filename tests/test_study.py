@@ -7,8 +7,10 @@ import pytest
 from experiment_stubs import write_grid
 from sklearn.base import clone, is_regressor
 from sklearn.model_selection import StratifiedKFold
+from typer.testing import CliRunner
 
 from eeglab_models import FBLightConvNet
+from eeglab_models.__main__ import app
 from eeglab_models.experiments import results
 from eeglab_models.experiments.grid import EXPERIMENT, notebook_parameters, read_grid
 from eeglab_models.experiments.rescoring import read_predictions
@@ -107,6 +109,16 @@ def test_what_reads_the_windows_names_baselines_too():
         "CSP + LDA, n_labels 5",
         "CSP + LDA, n_labels 10",
     ]
+
+
+def test_a_dry_run_shows_what_all_runs_have_and_what_varies(tmp_path):
+    path = write_grid(tmp_path, "fixed: {n_labels: 5, fmin: 8}\ngrid: {model: [CSP + LDA, band power + LR]}")
+    path.write_text(path.read_text().replace("notebook: stub.ipynb\n", ""))
+
+    answer = CliRunner().invoke(app, ["sweep", str(path), "--dry-run"], env={"COLUMNS": "200"})
+
+    assert "all with fmin=8.0, n_labels=5" in answer.output, answer.output
+    assert "model=CSP + LDA" in answer.output
 
 
 def test_few_labels_are_as_many_of_each_class_and_smaller_numbers_are_parts_of_larger_ones():

@@ -14,7 +14,7 @@ from rich.progress import Progress as Bar
 from rich.table import Column, Table
 from rich.text import Text
 
-from eeglab_models.experiments.grid import Grid
+from eeglab_models.experiments.grid import Grid, notebook_parameters
 from eeglab_models.experiments.results import State
 from eeglab_models.experiments.sweep import Progress
 from eeglab_models.text import plain
@@ -49,6 +49,10 @@ def list_runs(console: Console, grid: Grid, n_done: int, seconds: float | None, 
     """Print the runs of a grid and how long they may take."""
     varying = varying_parameters(grid)
     console.print(f"{grid.name}: {len(grid.runs)} runs of {grid.notebook.name}")
+    defaults, first = notebook_parameters(grid.notebook), grid.runs[0].parameters
+    same = [name for name, value in first.items() if name not in varying and value != defaults.get(name)]
+    if same:
+        console.print(f"  all with {describe(first, same)}")
     for run in grid.runs[:N_LISTED]:
         console.print(f"  {run.id}  {describe(run.parameters, varying)}")
     if len(grid.runs) > N_LISTED:
