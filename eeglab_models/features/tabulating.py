@@ -141,7 +141,7 @@ def embed(
                 n_before += 1
             else:
                 try:
-                    windows = prepare(load_recording(recording, plan), model, bad_windows="drop")
+                    windows = prepare(load_recording(recording, plan, timed=True), model, bad_windows="drop")
                 except (OSError, ValueError) as error:
                     skipped[recording.name] = str(error)
                     continue

@@ -160,12 +160,16 @@ def load_parts(source: Any, subjects: Any, plan: Plan, table: Any = None) -> Ite
     check_events(plan._called.values(), met, "no recording holds what was asked for:")
 
 
-def load_recording(recording: Recording, plan: Plan, said: Sequence[str] = ()) -> Windows:
-    """Bring one recording to windows; what was said before joins the report."""
+def load_recording(
+    recording: Recording, plan: Plan, said: Sequence[str] = (), timed: bool = False
+) -> Windows:
+    """Bring one recording to windows, perhaps with their onsets; what was said before joins the report."""
     with listening() as own:
         signal = recording.open()
         cut = cut_raw if isinstance(signal, mne.io.BaseRaw) else cut_epochs
         part = cut(signal, plan, recording)
+    if cut is cut_raw and not timed:
+        part = replace(part, metadata=None)
     return tell_origin(part, recording, [*said, *own])
 
 
