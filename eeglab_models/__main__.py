@@ -255,7 +255,7 @@ def embed(
     subjects: Annotated[list[str] | None, typer.Option(help="Repeatable. [default: all]")] = None,
     events: Annotated[list[str] | None, typer.Option(help="Repeatable. [default: none of files]")] = None,
     tmin: Annotated[float, typer.Option(help="Start of a window, in seconds.")] = 0.0,
-    tmax: Annotated[float | None, typer.Option(help="Its end. [default: of the model's length]")] = None,
+    tmax: Annotated[float | None, typer.Option(help="Its end. [default: the length of the model]")] = None,
     layer: Annotated[str, typer.Option(help="encoder, the number of a block, or a name.")] = "encoder",
     pool: Annotated[str, typer.Option(help="time, mean or none.")] = "time",
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",

@@ -129,6 +129,12 @@ def test_the_command_writes_a_table_of_a_named_model(folder, tmp_path):
     assert len(pd.read_parquet(out)) == 12
 
 
+def test_windows_are_as_long_as_those_of_the_model_or_of_its_weights(model):
+    assert tabulating.window_of("EEGDINO", "eegdino-real") == 4.0
+    assert tabulating.window_of("EEGDINO", "") == 30.0
+    assert tabulating.window_of(model, "") == 2.0
+
+
 @pytest.mark.parametrize(
     ("model", "out", "message"),
     [

@@ -21,6 +21,7 @@ from eeglab_models.features.embeddings import extract_features
 from eeglab_models.files import locked, replacing
 from eeglab_models.models.base import EEGModel, known_models
 from eeglab_models.models.checkpoints import find_checkpoint
+from eeglab_models.models.download import read_config
 from eeglab_models.signals.plan import NoWindowError, Plan
 from eeglab_models.signals.preparation import prepare
 from eeglab_models.signals.recordings import list_recordings, load_recording
@@ -99,7 +100,8 @@ def embed(
         Show a progress bar.
     **loading
         What `Plan` takes, such as ``events``, ``tmax`` in seconds, ``fmin`` in Hz. Without ``events`` files
-        are cut into consecutive windows, without ``tmax`` of the length that the model's contract states.
+        are cut into consecutive windows, without ``tmax`` of the length of the model, of its weights' or its
+        contract's.
 
     Returns
     -------
@@ -122,9 +124,8 @@ def embed(
         raise ValueError(f"The table's name ends in .parquet or .npz, got {out.name}. Change it.")
     if isinstance(model, str):
         check_name(model, known_models(), "There is no model")
-    contract = (known_models()[model] if isinstance(model, str) else model).contract
     if is_path(source) and "events" not in loading:
-        loading = {"events": [], "tmax": loading.get("tmin", 0.0) + contract.window} | loading
+        loading = {"events": [], "tmax": loading.get("tmin", 0.0) + window_of(model, weights)} | loading
     recordings, plan = list_recordings(source, subjects, Plan(**loading), table)
     if isinstance(model, str):
         recordings, model = build_for(recordings, plan, model, weights, revision)
@@ -156,6 +157,17 @@ def embed(
             n_windows = (join if out.suffix == ".parquet" else join_arrays)(parts, unfinished)
     shutil.rmtree(folder)
     return Embedded(out, n_windows, len(parts), n_before, skipped)
+
+
+def window_of(model: EEGModel | str, weights: str) -> float:
+    """Get the length in seconds of the windows that a model, or what its weights were, reads."""
+    if not isinstance(model, str):
+        return model.n_times / model.sfreq
+    file = Path(find_checkpoint(weights)) / "config.json" if weights else Path()
+    told = read_config(file) if file.is_file() else {}
+    if told.get("n_times") and told.get("sfreq"):
+        return told["n_times"] / told["sfreq"]
+    return told.get("input_window_seconds") or known_models()[model].contract.window
 
 
 def build_for(
