@@ -228,13 +228,3 @@ def test_a_diagram_shows_every_block_path_and_shape():
 def test_a_diagram_refuses_paths_to_blocks_that_are_not_there():
     with pytest.raises(ValueError, match=r"named \['window'\], got \['mix'\]"):
         plotting.plot_architecture("EEGPT", {"window": (3, 400)}, [("", "mix", "window", "+")])
-
-
-def test_confusion_has_a_panel_per_classifier_whose_rows_are_shares():
-    truth, predicted = ["a", "a", "b", "b"], ["a", "b", "b", "b"]
-    predictions = pd.DataFrame({"pipeline": "one", "truth": truth, "predicted": predicted})
-
-    (ax,) = plotting.plot_confusion(pd.concat([predictions, predictions.assign(pipeline="two")])).axes[:1]
-
-    assert ax.get_title() == "one"
-    assert [text.get_text() for text in ax.texts] == ["0.50", "0.50", "0.00", "1.00"]
