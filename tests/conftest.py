@@ -24,6 +24,13 @@ from hypothesis import settings  # noqa: E402
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
+LONGEST = ("test_fuzzing", "test_kills", "test_quickstart", "test_sweep")
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that take longest, so that no process waits for another at the end."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
 
 @pytest.fixture(autouse=True)
 def _seed():

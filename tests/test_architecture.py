@@ -42,17 +42,9 @@ LAYERS = [
 RANK = {unit: rank for rank, units in enumerate(LAYERS) for unit in units}
 FILES = sorted(PACKAGE.rglob("*.py"))
 OPTIONAL = [
-    "accelerate",
-    "captum",
-    "dask",
-    "matplotlib.pyplot",
-    "mne_bids",
-    "moabb",
-    "papermill",
-    "peft",
-    "pyriemann",
+    *("accelerate", "captum", "dask", "matplotlib.pyplot", "mne_bids", "moabb", "papermill", "peft"),
+    *("pyriemann", "seaborn", "skorch", "umap", "xarray"),
 ]
-OPTIONAL += ["seaborn", "skorch", "umap", "xarray"]
 
 
 def unit_of(*parts):

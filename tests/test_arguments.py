@@ -9,8 +9,8 @@ from eeglab_models import EEGPT
 from eeglab_models.models.arguments import parameters_of
 
 DEFAULTS = [case for case in CASES if case.name == "default"]
-WRONG_TYPES = ("abc", "a.b", [1, "a"], [], {}, {"a": 1}, True, [{}], None)
-WRONG_NUMBERS = (-1, 1.5, 0, [[1]], [[-1, 8]], [[]])
+WRONG_TYPES = ("abc", "a.b", [1, "a"], {"a": 1}, True, [{}], None)
+WRONG_NUMBERS = (-1, 1.5, 0, [[-1, 8]], [[]])
 
 
 @pytest.fixture(params=DEFAULTS, ids=lambda case: case.model)

@@ -116,6 +116,11 @@ def test_words_without_a_meaning_are_refused_before_anything_starts(settings, te
         settings(text, SIMULATED)
 
 
+def test_a_default_of_the_notebook_without_a_meaning_is_refused_too(settings):
+    with pytest.raises(ValueError, match="regime should be .* got 'prob'. Did you mean 'probe'"):
+        settings("grid: {subjects: [1]}", SIMULATED.replace('"probe"', '"prob"'))
+
+
 def test_a_grid_of_a_billion_runs_is_refused_before_it_is_written_out(settings):
     values = {"number": [*range(1000)], "seconds": [*range(1000)], "problem": [*map(str, range(1000))]}
 

@@ -8,8 +8,6 @@ import papermill
 import pytest
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "00_quickstart.ipynb"
-# The others take most of the time and find no more.
-MODELS = ["EEGDINO", "FBLightConvNet"]
 RECORDINGS = Path(os.environ.get("MNE_DATA", "nowhere")) / "MNE-eegbci-data" / "files" / "eegmmidb"
 
 
@@ -22,8 +20,9 @@ def test_real_recordings_reach_the_known_accuracy(tmp_path):
         "dataset": "PhysionetMI",
         "subjects": [1],
         "events": ["hands", "feet"],
-        "models": MODELS,
-        "n_epochs": 2,
+        # Encoders of 64 channels would take most of the time, and find no more.
+        "models": [],
+        "n_epochs": 1,
         "output_folder": str(tmp_path),
     }
 
@@ -32,12 +31,13 @@ def test_real_recordings_reach_the_known_accuracy(tmp_path):
     scores = pd.read_csv(tmp_path / "scores.csv").set_index("pipeline")["accuracy"]
     assert scores["CSP + LDA"] >= 0.85
     assert scores["tangent space + LR"] >= 0.85
-    assert len(scores) == 8
+    assert len(scores) == 5
 
 
 @pytest.mark.filterwarnings("default")
 def test_simulated_eeg_is_one_parameter_apart(tmp_path):
-    parameters = {"dataset": "SimulatedMotorImagery", "subjects": [2], "models": MODELS, "n_epochs": 1}
+    models = ["EEGDINO", "FBLightConvNet"]
+    parameters = {"dataset": "SimulatedMotorImagery", "subjects": [2], "models": models, "n_epochs": 1}
     parameters["output_folder"] = str(tmp_path)
 
     papermill.execute_notebook(NOTEBOOK, tmp_path / "run.ipynb", parameters, cwd=tmp_path, progress_bar=False)

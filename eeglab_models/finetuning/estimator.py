@@ -163,7 +163,7 @@ class FineTuner(ClassifierMixin, BaseEstimator):
         augment: Sequence[Callable] = (),
         validation: Annotated[float, Gt(0), Lt(1)] | None = 0.2,
         monitor: str = "loss",
-        patience: Count | None = 10,
+        patience: Annotated[int, Ge(0)] | None = 10,
         seed: Annotated[int, Ge(0)] = 0,
         device: str = "auto",
         precision: str = "float32",
