@@ -9,6 +9,7 @@ import mne
 import numpy as np
 import pandas as pd
 import torch
+from experiment_stubs import write_grid, write_notebook
 from pretraining_stubs import TOKENIZER
 from references.cases import BRAIN, DINO, GPT
 from safetensors.torch import load_file
@@ -32,6 +33,7 @@ from eeglab_models.signals.preparation import prepare
 from eeglab_models.signals.shipped import read_recording, read_sums, recordings_folder
 from eeglab_models.signals.windows import Windows
 from eeglab_models.training.checkpoints import latest_checkpoint, save_checkpoint
+from eeglab_models.training.curves import Curves
 from eeglab_models.workshop import install, kit
 
 SWEEPS = Path(__file__).parents[1] / "notebooks" / "sweeps"
@@ -137,7 +139,17 @@ def make_checkpoints(folder):
     files = [
         f"step-00000000{step}/{file}" for step in (2, 3) for file in ("checkpoint.json", "state.safetensors")
     ]
-    return {"checkpoints of a training": Kind(folder / "training", (*files[2:], *files), read)}
+    curves = Curves(folder / "training", 0, {})
+    for step in (1, 2, 3):
+        curves.add({"step": step, "loss": 0.5 * step})
+
+    def read_curves(own):
+        return all(isinstance(row["step"], int) for row in Curves(own, 3, {}).rows)
+
+    return {
+        "curves of a training": Kind(folder / "training", ("metrics.csv",), read_curves),
+        "checkpoints of a training": Kind(folder / "training", (*files[2:], *files), read),
+    }
 
 
 def make_configurations(folder):
@@ -154,6 +166,12 @@ def make_configurations(folder):
             kinds[own.name] = Kind(
                 own, ("file.yaml",), lambda own, reader=reader: reader(own / "file.yaml") is not None
             )
+    (folder / "grid").mkdir()
+    write_notebook(folder / "grid")
+    write_grid(folder / "grid", "grid: {number: [1, 2]}")
+    kinds["notebook of a sweep"] = Kind(
+        folder / "grid", ("stub.ipynb", "grid.yaml"), lambda own: len(read_grid(own / "grid.yaml").runs) > 0
+    )
     configuration, own = read_configuration(path), folder / "record"
     own.mkdir()
     record(configuration, own)

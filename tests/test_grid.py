@@ -1,5 +1,6 @@
 """A grid becomes the runs that it means, or one sentence about what is wrong with it."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -183,3 +184,24 @@ def test_papermill_is_given_plain_values_only(tmp_path, monkeypatch):
 
     assert given["options"] == {"pairs": ["a", 1]}
     assert type(given["options"]["pairs"][0]) is str
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        {"source": "a = ("},
+        {"source": None},
+        {"source": "a = \0"},
+        {"metadata": []},
+        {"metadata": {"tags": 5}},
+        {"cell_type": 1},
+    ],
+)
+def test_a_notebook_that_is_damaged_is_named(tmp_path, cell):
+    path = write_notebook(tmp_path)
+    notebook = json.loads(path.read_text())
+    notebook["cells"][0] |= cell
+    path.write_text(json.dumps(notebook))
+
+    with pytest.raises(ValueError, match=r"stub\.ipynb"):
+        read_grid(write_grid(tmp_path, "grid: {number: [1, 2]}"))

@@ -22,6 +22,7 @@ from eeglab_models.pretraining.objective import Objective
 from eeglab_models.training import checkpoints
 from eeglab_models.training.batches import batch_numbers
 from eeglab_models.training.checkpoints import find_checkpoints, latest_checkpoint, save_checkpoint
+from eeglab_models.training.curves import Curves
 from eeglab_models.training.pretraining import pretrain
 from eeglab_models.training.settings import Settings
 
@@ -216,6 +217,14 @@ def test_a_loss_that_is_not_finite_is_found_when_numbers_are_read(train, tmp_pat
 def test_a_folder_has_one_writer(train, tmp_path):
     with locked(tmp_path / "run", "train"), pytest.raises(BlockingIOError, match="holds .* to train"):
         train()
+
+
+@pytest.mark.parametrize("content", [b"step,loss\n1,x\n", b"step\n1,2\n", b"step\ninf\n", b"\xff\n"])
+def test_a_table_of_losses_that_is_damaged_is_named(tmp_path, content):
+    (tmp_path / "metrics.csv").write_bytes(content)
+
+    with pytest.raises(ValueError, match=r"metrics\.csv is no table of numbers"):
+        Curves(tmp_path, 3, {})
 
 
 def test_a_line_that_was_cut_off_is_dropped(train, tmp_path):

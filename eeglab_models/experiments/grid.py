@@ -30,12 +30,11 @@ from eeglab_models.configs import (
     check_name,
     check_value,
     nearest,
-    read_record,
     read_yaml,
 )
 from eeglab_models.experiments.runs import PLACES, Run
 from eeglab_models.experiments.study import OF_CLASSES, OF_VALUES, STUDY, check_study
-from eeglab_models.experiments.versions import PACKAGE, code_version
+from eeglab_models.experiments.versions import PACKAGE, code_version, read_cells
 
 __all__ = ["BASELINES", "check_setting", "read_grid"]
 
@@ -94,15 +93,19 @@ def notebook_parameters(notebook: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"There is no notebook {notebook}. Name it with 'notebook:', seen from the YAML file's folder."
         )
-    cells = read_record(notebook, {"cells": list[dict[str, Any]]})["cells"]
-    tagged = [cell for cell in cells if "parameters" in cell.get("metadata", {}).get("tags", [])]
+    cells = read_cells(notebook)
+    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
     if len(tagged) != 1:
         raise ValueError(
             f"{notebook.name} needs exactly one cell tagged 'parameters', got {len(tagged)}. Without the tag "
             "papermill would set parameters that the notebook then overwrites."
         )
     parameters = {}
-    for statement in ast.parse("".join(tagged[0]["source"])).body:
+    try:
+        statements = ast.parse("".join(tagged[0]["source"])).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"The cell 'parameters' of {notebook} is no Python: {error}. Correct it.") from error
+    for statement in statements:
         try:
             (target,) = statement.targets
             parameters[target.id] = ast.literal_eval(statement.value)

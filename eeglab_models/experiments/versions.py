@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,33 @@ PACKAGE = Path(__file__).parents[1]
 NOT_DECIDING = ("experiments", "plotting", "workshop", "__main__.py", "moved.py")
 
 
+@dataclass(frozen=True)
+class Metadata:
+    """What matters of a cell's metadata."""
+
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a cell of a notebook has to say."""
+
+    cell_type: str
+    source: str | list[str]
+    metadata: Metadata
+
+
+def read_cells(notebook: Path) -> list[dict[str, Any]]:
+    """Read the cells of a notebook, without running any."""
+    return read_record(notebook, {"cells": list[Cell]})["cells"]
+
+
 def code_version(notebook: Path) -> str:
     """Hash what decides a result: the package's source and the notebook's code, in 12 hexadecimal digits.
 
     A commit that changes neither, or that only records what was tried before, leaves it as it is.
     """
-    cells = read_record(notebook, {"cells": list[dict[str, Any]]})["cells"]
+    cells = read_cells(notebook)
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     return hashlib.sha256(f"{source_version()}{json.dumps(code)}".encode()).hexdigest()[:12]
 

@@ -95,10 +95,16 @@ class Curves:
 
 def read_rows(path: Path) -> list[dict[str, float]]:
     """Read the rows of a table, without a last line that was cut off."""
-    text = path.read_text(encoding="utf-8")
-    lines = text[: text.rfind("\n") + 1].splitlines()
-    rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(lines)]
-    return [row | {"step": int(row["step"])} for row in rows if "step" in row]
+    try:
+        text = path.read_text(encoding="utf-8")
+        lines = text[: text.rfind("\n") + 1].splitlines()
+        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(lines)]
+        return [row | {"step": int(row["step"])} for row in rows if "step" in row]
+    except (ValueError, TypeError, OverflowError, csv.Error) as error:
+        raise ValueError(
+            f"{path} is no table of numbers ({error}). Restore it, or delete it: training goes on without "
+            "earlier curves."
+        ) from error
 
 
 def draw_curves(rows: Sequence[Mapping[str, float]], trivial: Mapping[str, float]) -> Figure:
