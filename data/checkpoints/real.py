@@ -105,8 +105,7 @@ Scores = Iterator[tuple[int, float]]
 def gather(name: str) -> Data:
     """Build the corpus of a configuration, once for all trainings."""
     configuration, folder = read_configuration(name), RUNS / f"corpus of {name}"
-    if not folder.is_dir():
-        configuration.data.build(find_classes(configuration.objective)[1], folder)
+    configuration.data.build(find_classes(configuration.objective)[1], folder)
     return replace(configuration.data, recordings=None, corpus=str(folder))
 
 
@@ -393,7 +392,7 @@ def main() -> None:
             known = pd.read_csv(TABLE, dtype={"layer": str}) if TABLE.is_file() else new[:0]
             known = known[~known["variant"].isin(new["variant"])]
             pd.concat([known, new.round(4)]).to_csv(TABLE, index=False)
-        for name in SHIPPED:
+        for name in [name for name in SHIPPED if SHIPPED[name] in options.variants]:
             ship(name, pd.read_csv(TABLE, dtype={"layer": str}))
     print(summarise(pd.read_csv(TABLE)).round(3).to_string())
 
