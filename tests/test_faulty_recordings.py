@@ -1,6 +1,7 @@
 """Recordings as people have them: what is wrong with them is seen, and wrong numbers reach no model."""
 
 import gc
+import re
 import tracemalloc
 import weakref
 from dataclasses import replace
@@ -141,6 +142,22 @@ def test_only_windows_that_touch_a_stretch_without_eeg_are_lost_and_others_stay(
     kept = prepare(windows, dino(), bad_windows="drop")
     clean = prepare(raw, dino())[np.arange(10) != 2]
     np.testing.assert_allclose(kept.data, clean.data, atol=0.05)
+
+
+def test_a_channel_at_the_limit_of_its_amplifier_is_named_and_its_windows_are_bad(raw):
+    data = raw.get_data()
+    loud = slice(160 * 13, 160 * 14)
+    data[3, loud] = np.clip(5 * np.sin(np.arange(160) / 4), -2, 2) * 100e-6
+
+    windows = load_windows(make(data=data))
+
+    assert np.argwhere(windows.bad).tolist() == [[2, 3]]
+    assert "C3 at the limit of its amplifier" in windows.report["raw signal"]
+
+
+def test_differences_of_electrodes_are_told_from_unknown_names():
+    with pytest.raises(ValueError, match="2 channels are differences of two electrodes: Fp1-F3, EEG F3-C3"):
+        load_windows(make(["Fp1-F3", "EEG F3-C3"]))
 
 
 def test_offsets_are_removed_by_the_high_pass_or_refused(raw):
@@ -649,6 +666,23 @@ def test_files_that_were_cut_short_are_told_with_their_lengths(raw, tmp_path, en
     assert len(windows) < 10
     assert " bytes where " in windows.report["mne"]
     assert "cut short" in windows.report["mne"]
+
+
+@pytest.mark.parametrize("end", ["edf", "bdf"])
+def test_files_with_gaps_are_named_before_events_are_misplaced(raw, tmp_path, end):
+    raw.export(tmp_path / f"rec.{end}", verbose="error")
+
+    def late(found):
+        time = int(found[1])
+        return (b"+%d\x14\x14" % (time + 9 * (time >= 30))).ljust(len(found[0]), b"\0")
+
+    content = (tmp_path / f"rec.{end}").read_bytes().replace(b"DF+C", b"DF+D", 1)
+    (tmp_path / f"whole.{end}").write_bytes(content)
+    (tmp_path / f"gap.{end}").write_bytes(re.sub(rb"\+(\d+)\x14\x14\x00*", late, content))
+
+    assert len(load_windows(tmp_path / f"whole.{end}")) == 10
+    with pytest.raises(ValueError, match="has 1 gaps, the first after 30 s"):
+        load_windows(tmp_path / f"gap.{end}")
 
 
 @pytest.mark.parametrize("name", ["rec_raw.fif", "rec-epo.fif"])

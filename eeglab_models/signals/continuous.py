@@ -97,7 +97,7 @@ def filter_raw(raw: mne.io.BaseRaw, plan: Plan) -> tuple[Any, float | None, str]
     notch = raw.info["line_freq"] if plan.notch == "auto" else plan.notch
     for name, value in (("fmin", fmin), ("notch", None if plan.notch == "auto" else notch)):
         if value is not None and value >= sfreq / 2:
-            raise ValueError(f"{name}={value:g} Hz lies above half the rate of {sfreq:g} Hz. Leave it out.")
+            raise ValueError(f"{name}={value:g} Hz is not below half the rate of {sfreq:g} Hz. Leave it out.")
     done = [describe_band(fmin, fmax) + ", on the continuous recording."]
     if low > 0 or high < sfreq / 2:
         done.append(f"The file was filtered before: {describe_band(low or None, min(high, sfreq / 2))}.")

@@ -8,7 +8,7 @@ import numpy as np
 
 from eeglab_models.configs import nearest, shorten
 from eeglab_models.signals.annotations import check_meanings
-from eeglab_models.signals.electrodes import montage, sort_channels
+from eeglab_models.signals.electrodes import electrode_name, montage, sort_channels
 from eeglab_models.signals.windows import Report
 
 __all__ = ["Plan"]
@@ -116,13 +116,7 @@ def choose_channels(recording: Any, plan: Plan) -> tuple[list[str], Report]:
     else:
         kept, others, unknown = sort_channels(recording.info)
         if unknown:
-            near = nearest(unknown[0], montage().ch_names) or "Fp1"
-            raise ValueError(
-                f"{len(unknown)} channels are called EEG, but no electrode bears their names and none has a "
-                f"position: {shorten(unknown)}; names like Fp1, C3, Oz are known. Name them with "
-                f"raw.rename_channels({{{unknown[0]!r}: {near!r}}}), set types or a montage (of EGI's nets "
-                "raw.set_montage('GSN-HydroCel-128')), or say which to take with channels=."
-            )
+            raise ValueError(describe_unknown(unknown))
     if not kept:
         has = ", ".join(names) if names else "none at all, only annotations"
         raise ValueError(
@@ -133,6 +127,23 @@ def choose_channels(recording: Any, plan: Plan) -> tuple[list[str], Report]:
     if others:
         finding += " Left out: " + ", ".join(f"{name} ({why})" for name, why in others.items()) + "."
     return kept, Report().add("channels", finding)
+
+
+def describe_unknown(names: Sequence[str]) -> str:
+    """Say what to do about channels of which nobody can tell whether they lie on the scalp."""
+    ends = [[electrode_name(end) for end in name.split("-")] for name in names]
+    if all(len(pair) == 2 and all(pair) for pair in ends):
+        return (
+            f"{len(names)} channels are differences of two electrodes: {shorten(names)}. Models read single "
+            "electrodes against one reference; load that recording, or say which to take with channels=."
+        )
+    near = nearest(names[0], montage().ch_names) or "Fp1"
+    return (
+        f"{len(names)} channels are called EEG, but no electrode bears their names and none has a position: "
+        f"{shorten(names)}; names like Fp1, C3, Oz are known. Name them with "
+        f"raw.rename_channels({{{names[0]!r}: {near!r}}}), set types or a montage (of EGI's nets "
+        "raw.set_montage('GSN-HydroCel-128')), or say which to take with channels=."
+    )
 
 
 def describe_band(fmin: float | None, fmax: float | None) -> str:

@@ -32,6 +32,8 @@ MISTAKES = (
 FLAT = 0.01
 # Seconds that a working electrode is never still.
 STILL = 0.5
+# Samples in a row at a channel's very largest or least value, and how often: no signal does this by itself.
+CLIPPED = 3
 # Offsets of windows are suspicious from here on, in microvolts and in standard deviations.
 OFFSET = (200.0, 10.0)
 # Copies differ by the rounding of files at most, as a share of their standard deviation.
@@ -65,6 +67,10 @@ def find_holes(raw: mne.io.BaseRaw, ceiling: float | None) -> list[Hole]:
         holes += [
             Hole(channel, start - 1, stop, "flat") for start, stop in runs(same) if stop - start >= still - 1
         ]
+        limits = runs((x == np.nanmax(x, initial=-np.inf)) | (x == np.nanmin(x, initial=np.inf)))
+        clipped = [span for span in limits if CLIPPED <= span[1] - span[0] < still]
+        if len(clipped) >= CLIPPED:
+            holes += [Hole(channel, *span, "at the limit of its amplifier") for span in clipped]
         if ceiling is not None and number.any():
             far = number & (np.abs(x - np.median(x[number])) > ceiling)
             if far.any() and far.mean() < RARE:

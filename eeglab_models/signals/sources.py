@@ -1,7 +1,6 @@
 """Where recordings lie, whose they are, and how to open them: files, folders, BIDS, data sets, lists."""
 
 import re
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import pandas as pd
 
 from eeglab_models.configs import nearest
 from eeglab_models.signals.annotations import meaning_of
+from eeglab_models.signals.whole_files import check_gaps, check_size
 from eeglab_models.signals.windows import Windows
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Recording:
         if not isinstance(self.source, Path):
             return self.source
         check_size(self.source)
+        check_gaps(self.source)
         if not self.in_bids:
             return read_file(self.source)
         from mne_bids import get_bids_path_from_fname, read_raw_bids
@@ -93,54 +94,6 @@ def reading(name: str | Path) -> Iterator[None]:
         raise ValueError(
             f"{name} cannot be read: {type(error).__name__}: {error}. Check that the file is whole."
         ) from error
-
-
-def check_size(path: Path) -> None:
-    """Hold EDF, BDF and BrainVision files against the length that their headers tell."""
-    kind = path.suffix.lower()
-    if kind not in (".edf", ".bdf", ".vhdr"):
-        return
-    path, told = told_by_brainvision(path) if kind == ".vhdr" else (path, told_by_edf(path))
-    size = path.stat().st_size
-    if told is None or size == told:
-        return
-    if size > told:
-        raise ValueError(
-            f"{path} has {size:,} bytes where its header tells of {told:,}: it was altered, most likely by a "
-            "transfer as text. Get it again in binary mode."
-        )
-    warnings.warn(
-        f"{path.name} has {size:,} bytes where {told:,} are expected: it was cut short, and what is missing "
-        "is in no window. Get the file again.",
-        stacklevel=2,
-    )
-
-
-def told_by_edf(path: Path) -> int | None:
-    """Compute the bytes that an EDF or BDF file has by its header; None if that cannot be read."""
-    with open(path, "rb") as file:
-        head = file.read(256)
-        try:
-            n_bytes, n_records, n_signals = (int(head[a:b]) for a, b in ((184, 192), (236, 244), (252, 256)))
-            file.seek(256 + 216 * n_signals)
-            n_samples = sum(int(file.read(8)) for _ in range(n_signals))
-        except ValueError:
-            return None  # mne says what is wrong with the header
-    if n_records <= 0:
-        return None  # the recorder was not stopped
-    return n_bytes + n_records * n_samples * (3 if path.suffix.lower() == ".bdf" else 2)
-
-
-def told_by_brainvision(path: Path) -> tuple[Path, int | None]:
-    """Find the samples of a BrainVision header, and the bytes that they need, at least a whole frame."""
-    facts = dict(re.findall(r"^(\w+)=(.*?)\s*$", path.read_text("utf-8", "replace"), re.MULTILINE))
-    data = path.with_name(facts.get("DataFile", "").replace("$b", path.stem) or path.name)
-    size = {"INT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4}.get(facts.get("BinaryFormat", ""))
-    if size is None or not facts.get("NumberOfChannels", "").isdigit() or not data.is_file():
-        return data, None  # mne says what is wrong
-    frame = size * int(facts["NumberOfChannels"])
-    n_times = facts.get("DataPoints", "")
-    return data, frame * (int(n_times) if n_times.isdigit() else -(-data.stat().st_size // frame))
 
 
 def is_path(source: Any) -> bool:
