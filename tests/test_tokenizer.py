@@ -401,9 +401,12 @@ def test_other_windows_are_refused(tokenizer, shape):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n_times": 40}, "at least 1 channel and 2 patches"),
+        ({"n_times": 40}, "needs at least 2 patches"),
         ({"embed_dim": 14}, r"multiple of the 3 steps .* Pass embed_dim=12"),
         ({"temperature": 0.0}, "temperature must be positive"),
+        ({"conv_stride": 0}, "conv_stride must be at least 1"),
+        ({"n_heads": -3}, "n_heads must be at least 1"),
+        ({"decay": 1.5}, "decay is a probability"),
     ],
 )
 def test_impossible_sizes_are_refused(arguments, message):

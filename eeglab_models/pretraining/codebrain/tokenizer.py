@@ -25,7 +25,7 @@ from torch import Tensor
 
 from eeglab_models.configs import about, check_arguments
 from eeglab_models.files import replacing, write_text
-from eeglab_models.models.arguments import read_arguments
+from eeglab_models.models.arguments import check_ranges, read_arguments
 from eeglab_models.models.download import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -43,6 +43,9 @@ from eeglab_models.pretraining.objective import Objective
 from eeglab_models.training.processes import gather_rows, mean_over_processes
 
 __all__ = ["TFDualTokenizer"]
+
+COUNTS = ("n_chans", "n_times", "patch_size", "embed_dim", "n_layers", "n_heads", "n_decoder_layers")
+COUNTS += ("conv_stride", "n_codes", "code_dim", "dead_after")
 
 Patches = Float[Tensor, "batch n_chans n_patches patch_size"]
 PatchCodes = Int[Tensor, "batch n_chans n_patches"]
@@ -156,7 +159,8 @@ class TFDualTokenizer(Objective):
         arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
         self.arguments = arguments
-        check_sizes(n_chans, n_times, patch_size, contrastive_weight, temperature)
+        check_ranges(arguments, COUNTS, positive=("temperature",), probabilities=("decay",))
+        check_sizes(n_times, patch_size, contrastive_weight)
         warn_about_tail(n_times, patch_size, f"cut to {n_times // patch_size * patch_size} samples")
         self.n_chans = n_chans
         self.n_patches = n_times // patch_size
@@ -439,16 +443,12 @@ def contrastive_loss(
         return F.cross_entropy(similarities, other)
 
 
-def check_sizes(
-    n_chans: int, n_times: int, patch_size: int, contrastive_weight: float, temperature: float
-) -> None:
-    """Refuse windows without the patches that the losses need, and temperatures that are none."""
+def check_sizes(n_times: int, patch_size: int, contrastive_weight: float) -> None:
+    """Refuse windows without the patches that the losses need."""
     n_patches_least = 2 if contrastive_weight else 1
-    if n_chans < 1 or patch_size < 2 or n_times < n_patches_least * patch_size:
+    if patch_size < 2 or n_times < n_patches_least * patch_size:
         raise ValueError(
-            f"A tokenizer needs at least 1 channel and {n_patches_least} patches of at least 2 samples, got "
-            f"n_chans={n_chans}, n_times={n_times} and patch_size={patch_size}. Pass longer windows or "
+            f"A tokenizer needs at least {n_patches_least} patches of at least 2 samples, got "
+            f"n_times={n_times} and patch_size={patch_size}. Pass longer windows or "
             "shorter patches; without the contrastive term, one patch is enough."
         )
-    if temperature <= 0.0:
-        raise ValueError(f"temperature must be positive, got {temperature}. Published is 0.1.")
