@@ -54,6 +54,7 @@ def count_points(text):
 def test_there_are_notebooks():
     assert [path.stem for path in NOTEBOOKS] == [
         "00_quickstart",
+        "05_a_network_learns",
         "10_patching",
         "15_attention_by_hand",
         "20_embeddings",
