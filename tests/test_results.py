@@ -359,6 +359,8 @@ def test_damaged_predictions_are_named(tmp_path, damage):
     write_predicted(tmp_path, 2)
     damage(home / "predictions.parquet")
 
+    with pytest.raises((ValueError, FileNotFoundError), match=r"A-1.predictions.parquet (was|is)"):
+        read_predictions(home)
     answer = CliRunner().invoke(app, ["results", str(tmp_path), "--metric", "f1"], env={"COLUMNS": "200"})
 
     assert answer.exit_code == 0, answer.output
@@ -382,6 +384,7 @@ def test_runs_that_a_metric_does_not_fit_are_left_out_by_name(tmp_path):
     assert "Left out: runs/C-EEGPT-1-0: its notebook kept no predictions." in answer.output
     written = {path.name for path in (tmp_path / "results-roc_auc").iterdir()}
     assert {"summary.csv", "confusion-1.png", "calibration-1.png"} <= written
+    assert len(results.read_results(tmp_path, "accuracy")) == 3
     with pytest.raises(ValueError, match="Did you mean 'roc_auc'"):
         results.read_results(tmp_path, "rocauc")
 

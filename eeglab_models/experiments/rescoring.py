@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from eeglab_models.configs import read_record
+from eeglab_models.experiments.runs import ROW
 from eeglab_models.files import hash_file, replacing
 from eeglab_models.scores.estimates import chance_of, estimate, score_units
 from eeglab_models.scores.metrics import find_metric, has_values
@@ -34,7 +36,7 @@ def is_kept(home: Path, row: dict[str, Any]) -> bool:
 
 
 def read_predictions(home: str | Path) -> pd.DataFrame:
-    """Read every prediction of a run; `read_results` has held the file against the hash in the row.
+    """Read every prediction of a run.
 
     Parameters
     ----------
@@ -50,12 +52,17 @@ def read_predictions(home: str | Path) -> pd.DataFrame:
     ------
     FileNotFoundError
         If the run has kept none.
+    ValueError
+        If they are not those that the row of results was computed from.
     """
     path = Path(home) / PREDICTIONS
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is missing: its notebook kept no predictions. Let it give them to write_row."
         )
+    row = Path(home) / ROW
+    if row.is_file() and not is_kept(Path(home), read_record(row, {})):
+        raise ValueError(f"{path} was altered or damaged. Delete {home}, and run the sweep again.")
     # Not by its name: pandas would take a folder like subject=1 for a column.
     return pd.read_parquet(BytesIO(path.read_bytes()))
 
@@ -100,8 +107,11 @@ def rescore(
 ) -> tuple[list[tuple[Path, dict[str, Any]]], dict[str, str]]:
     """Score runs by another metric; name those that it does not fit, with the reason."""
     takes_values = find_metric(metric).reads == "values"
-    scored, people, others = [], {}, {}
+    scored, as_they_are, people, others = [], [], {}, {}
     for home, row in kept:
+        if HASH not in row and row.get("metric", "accuracy") == metric:
+            as_they_are.append((home, row))
+            continue
         if HASH not in row:
             others[home.name] = "its notebook kept no predictions"
             continue
@@ -123,4 +133,4 @@ def rescore(
         (home, row | score_run(read_predictions(home), metric) if where in alone else row)
         for home, row, where in scored
     ]
-    return bounded, others
+    return bounded + as_they_are, others
