@@ -103,6 +103,13 @@ def test_an_average_over_one_electrode_is_refused():
         prepare(make(["C3"]), eegpt("C3"))
 
 
+def test_an_average_over_two_electrodes_is_taken_and_told():
+    prepared = prepare(make(["C3", "C4"]), eegpt("C3", "C4"))
+
+    np.testing.assert_allclose(prepared.data[:, 0], -prepared.data[:, 1], atol=1e-7)
+    assert "one mirrors the other" in prepared.report["reference"]
+
+
 @pytest.mark.parametrize(("sign", "word"), [(1, "the same"), (-1, "mirrored")])
 def test_channels_that_copy_others_are_refused(raw, sign, word):
     data = raw.get_data()
@@ -187,6 +194,7 @@ def test_a_plan_prints_what_will_be_done_before_anything_is_read():
     assert [line.split()[0] for line in lines] == ["channels", "raw", "filter", "notch", "cut"]
     assert "1 to 75 Hz" in lines[2]
     assert "left, from 0 s to 2 s" in lines[4]
+    assert "else none; notch=50 or notch=60" in str(Plan())
 
 
 def test_every_way_in_gives_the_same_windows(raw, tmp_path):
@@ -502,7 +510,7 @@ def damage(data, events, defects):
 KINDS = st.sampled_from([*HOLES, *SILENT, *HOLES, *SILENT, *REFUSED])
 
 
-@settings(max_examples=40, phases=(Phase.explicit, Phase.generate))
+@settings(max_examples=30, phases=(Phase.explicit, Phase.generate))
 @given(st.lists(st.tuples(KINDS, st.integers(0, 7), st.floats(1.0, 50.0)), max_size=5))
 def test_no_window_reaches_a_model_that_differs_from_the_clean_one_by_more_than_is_told(defects):
     kinds, model = {kind for kind, *_ in defects}, eegpt()

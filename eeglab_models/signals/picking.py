@@ -140,6 +140,8 @@ def average_reference(windows: Windows) -> Windows:
     data = windows.wide if n_around else windows.data
     data = data - data[:, rows].mean(axis=1, keepdims=True)
     finding = f"Average of {len(rows)} channels."
+    if len(rows) == 2:
+        windows = note(windows, "reference", "Of two channels one mirrors the other: half their difference.")
     if others:
         finding = finding[:-1] + f", without {', '.join(others)}."
     return note(widened(windows, data, n_around), "reference", finding)

@@ -81,10 +81,16 @@ class Plan:
             "channels": "electrodes of the scalp" if self.channels is None else ", ".join(self.channels),
             "raw signal": "flat, no number" + (f", beyond {self.ceiling:g} µV" if self.ceiling else ""),
             "filter": describe_band(fmin, fmax),
-            "notch": "mains frequency of the recording" if self.notch == "auto" else f"{self.notch}",
+            "notch": self._describe_notch(),
             "cut": f"{events}, from {self.tmin:g} s to {end}",
         }
         return str(Report(tuple(steps.items())))
+
+    def _describe_notch(self) -> str:
+        """Say what becomes of the mains frequency."""
+        if self.notch == "auto":
+            return "mains frequency where the recording states it, else none; notch=50 or notch=60 says it"
+        return "none" if self.notch is None else f"{self.notch:g} Hz and its multiples"
 
     @property
     def _called(self) -> dict[str, str]:
