@@ -9,6 +9,7 @@ person and seed. ``--summary`` compares what that file holds.
 """
 
 import argparse
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
@@ -330,6 +331,8 @@ def ship(name: str, table: pd.DataFrame) -> None:
     configuration, run = configure(variant, 0), RUNS / f"{variant}, seed 0"
     model_class = find_classes(configuration.objective)[1]
     model = model_class.from_pretrained(run / "encoder")
+    # A model that replaces another keeps a note of that in its file, whose hash then differs.
+    shutil.rmtree(folder, ignore_errors=True)
     model.save_pretrained(folder)
     found = table[(table["variant"] == variant) & (table["kind"] == "pretrained")]
     layer = found["layer"].iloc[0]
