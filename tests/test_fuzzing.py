@@ -11,7 +11,7 @@ import pytest
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
 def test_damaged_files_of_every_kind_are_named_or_read_right():
     tests = Path(__file__).parent
-    command = [sys.executable, tests / "fuzzing.py", "15", "0"]
+    command = [sys.executable, tests / "fuzzing.py", "10", "0"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tests.parent), str(tests)])}
 
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
