@@ -706,6 +706,18 @@ def test_files_of_mne_that_were_cut_short_are_named(raw, tmp_path, name, share):
 # The result
 
 
+@pytest.mark.parametrize("factor", [1e-3, 250.0, 1000.0])
+def test_a_channel_of_another_scale_is_named_and_handled_as_asked(raw, factor):
+    data = raw.get_data()
+    data[3] *= factor
+    strange = make(data=data)
+
+    with pytest.raises(ValueError, match=r"C3 vary over 100 times more or less than the others"):
+        prepare(strange, dino())
+    filled = prepare(strange, dino(), bad_windows="interpolate")
+    assert 0.05 < filled.data[:, 3].std() < 0.4
+
+
 @pytest.mark.parametrize("factor", [400.0, 1e-3])
 def test_a_scale_that_is_no_eegs_is_told_by_every_way_in_and_refused_by_the_last(raw, factor):
     scaled = make(data=raw.get_data() * factor)

@@ -10,7 +10,7 @@ import numpy as np
 from eeglab_models.configs import nearest, shorten
 from eeglab_models.models.base import EEGModel
 from eeglab_models.signals.electrodes import montage, positions, sort_channels, spell_channel
-from eeglab_models.signals.quality import find_bad_channels, interpolate
+from eeglab_models.signals.quality import OTHER_SCALE, find_bad_channels, find_other_scale, interpolate
 from eeglab_models.signals.windows import Windows
 
 __all__ = ["average_reference"]
@@ -73,8 +73,8 @@ def handle_bad(
 ) -> Windows:
     """Handle windows in which a channel that matters is flat, no number or beyond the ceiling."""
     bad = find_bad_channels(windows.data, ceiling)  # (n_windows, n_chans)
-    if windows.bad is not None:
-        bad = bad | windows.bad
+    other = find_other_scale(windows.data) & (ceiling is not None)
+    bad = bad | other if windows.bad is None else bad | other | windows.bad
     if wanted is not None and model.contract.reference != "average":
         bad = bad & np.isin([spell_channel(name) for name in windows.ch_names], wanted)
     if not bad.any():
@@ -83,6 +83,9 @@ def handle_bad(
     names = [name for name, ever in zip(windows.ch_names, bad.any(axis=0), strict=True) if ever]
     beyond = "" if ceiling is None else f", beyond {ceiling:g} µV"
     finding = f"{n_bad} of {len(windows)} hold channels that are flat{beyond} or no number ({shorten(names)})"
+    strange = [name for name, ever in zip(windows.ch_names, (other & bad).any(axis=0), strict=True) if ever]
+    if strange:
+        finding += f"; {shorten(strange)} vary over {OTHER_SCALE:g} times more or less than the others"
     if bad_windows == "raise":
         raise ValueError(
             f"{finding}. Pass bad_windows='drop' or 'interpolate', or mark the channels bad in the recording."

@@ -38,6 +38,8 @@ CLIPPED = 3
 OFFSET = (200.0, 10.0)
 # Copies differ by the rounding of files at most, as a share of their standard deviation.
 COPY = 2e-3
+# Times more or less than others of one recording: electrodes differ by less, units by more.
+OTHER_SCALE = 100.0
 # Times the largest standard deviation of a channel that filled ones may have.
 FAR = 3.0
 # More of a channel beyond the ceiling is no pop of an electrode, but another unit or a large drift.
@@ -125,6 +127,8 @@ def find_mistake(windows: Windows) -> tuple[float, str]:
         )
     placed = ~np.isnan(means).all(axis=0)
     offsets = np.nanmedian(np.abs(means[:, placed]), axis=0)  # (n_chans,)
+    # What varies as much itself is of another scale, and no offset.
+    offsets[offsets <= OFFSET[1] * np.nanmedian(spreads[:, placed], axis=0)] = 0.0
     if offsets.max() > max(OFFSET[0], OFFSET[1] * amplitude):
         name = np.array(windows.ch_names)[placed][offsets.argmax()]
         return amplitude, (
@@ -156,6 +160,16 @@ def find_bad_channels(
     with np.errstate(invalid="ignore"):
         bad = ~(high - low >= FLAT) | ~np.isfinite(high - low)
         return bad if ceiling is None else bad | (high > ceiling) | (low < -ceiling)
+
+
+def find_other_scale(
+    data: Float[np.ndarray, "n_windows n_chans n_times"],
+) -> Bool[np.ndarray, "n_windows n_chans"]:
+    """Find channels that vary so much more or less than the others of their window that units differ."""
+    spreads = np.array([x.std(axis=-1) for x in data]).reshape(data.shape[:2])
+    usual = np.array([np.median(own[own >= FLAT]) if (own >= FLAT).any() else np.nan for own in spreads])
+    ratio = spreads / usual[:, None]
+    return (spreads >= FLAT) & ((ratio < 1 / OTHER_SCALE) | (ratio > OTHER_SCALE))
 
 
 def judge(
