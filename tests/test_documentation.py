@@ -24,9 +24,9 @@ CITATION = re.compile(r"[A-Z]\w+( et al\.| (and|&) [\w ]+)? \((19|20)\d\d\)")
 PUBLISHED = """
 accuracy_interval align apply_regime Attend attend_with_dropout attribute baselines Centre chance_level cka
 Codebook CodeBrain CodePrediction CodeStream compare contrastive_loss cross_entropies deletion_curve DropPath
-EEGDINO EEGPT FBLightConvNet FineTuner follow global_kernels group_parameters head_similarity
-insertion_curve k_means lightconvnet_recipe limit_norm load_arithmetic MaskedAlignment mean_distance
-measure_crowding NeuralEncoder one_cycle Predictor ProjectionHead randomise
+EEGDINO EEGPT eegpt_probe_recipe FBLightConvNet FineTuner follow global_kernels group_parameters
+head_similarity insertion_curve k_means lightconvnet_recipe limit_norm load_arithmetic MaskedAlignment
+mean_distance measure_crowding NeuralEncoder one_cycle Predictor ProjectionHead randomise
 receptive_field Reconstructor rollout score_topography SelfDistillation similarity_to_randomised
 SimulatedMotorImagery spatial_patterns sphere_potentials TFConv TFDualTokenizer Transformer variance_shares
 """.split()

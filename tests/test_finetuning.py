@@ -18,7 +18,7 @@ from torch import nn
 
 from eeglab_models import EEGDINO, EEGPT, CodeBrain, FBLightConvNet, Windows, prepare
 from eeglab_models.files import locked
-from eeglab_models.finetuning import FineTuner, lightconvnet_recipe
+from eeglab_models.finetuning import FineTuner, eegpt_probe_recipe, lightconvnet_recipe
 from eeglab_models.finetuning.regimes import apply_regime, group_parameters
 from eeglab_models.finetuning.training import FineTuning, LearningModel
 from eeglab_models.models.regularization import limit_norm
@@ -538,6 +538,20 @@ def test_the_recipe_of_lightconvnet_has_two_phases():
     assert len(first) == first.index[first["valid_accuracy"] == best][-1] + 1 + 3
     assert (history["phase"] == 2).sum() == 4
     assert history["valid_loss"].isna().sum() == 4
+
+
+def test_the_recipe_of_the_probe_of_eegpt_leaves_the_encoder_and_holds_nothing_out():
+    model = MODELS["EEGPT"]()
+    x, y = noise(8, model)
+    before = {name: weights.clone() for name, weights in model.state_dict().items()}
+
+    tuner = eegpt_probe_recipe(model, max_epochs=3, device="cpu").fit(x, y)
+
+    after = tuner.model_.state_dict()
+    changed = {name for name, weights in after.items() if not torch.equal(weights, before[name])}
+    assert {name.split(".")[0] for name in changed} == {"chan_proj", "final_layer"}
+    assert len(tuner.history_) == 3
+    assert tuner.history_["valid_loss"].isna().all()
 
 
 def test_the_second_phase_goes_on_from_the_best_epoch_with_its_optimiser(monkeypatch):

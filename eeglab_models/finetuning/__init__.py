@@ -6,7 +6,7 @@ room knows models, signals, features and training.
 """
 
 from eeglab_models.finetuning.estimator import FineTuner
-from eeglab_models.finetuning.recipes import lightconvnet_recipe
+from eeglab_models.finetuning.recipes import eegpt_probe_recipe, lightconvnet_recipe
 from eeglab_models.finetuning.regression import FineTuneRegressor
 
-__all__ = ["FineTuneRegressor", "FineTuner", "lightconvnet_recipe"]
+__all__ = ["FineTuneRegressor", "FineTuner", "eegpt_probe_recipe", "lightconvnet_recipe"]
