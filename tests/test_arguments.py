@@ -35,7 +35,7 @@ def case(request):
 def test_numbers_that_no_model_has_are_refused_by_name(model, argument, value):
     config = build(next(case for case in DEFAULTS if case.model == model)).get_config()
 
-    with pytest.raises(ValueError, match=f"{argument} of {model} must lie between 0 and 1,0*"):
+    with pytest.raises(ValueError, match=f"{argument} of {model} must lie between 0 and [15]0*,0*"):
         getattr(eeglab_models, model).from_config(config | {argument: value})
 
 
