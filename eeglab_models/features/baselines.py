@@ -1,15 +1,16 @@
 """The simple methods that anything deep has to beat, from parts of scikit-learn, pyriemann and mne."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import mne
 import numpy as np
 from jaxtyping import Float
+from sklearn.base import BaseEstimator, clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.feature_selection import SelectKBest, mutual_info_classif
 from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.pipeline import Pipeline, make_pipeline, make_union
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from eeglab_models.signals.electrodes import electrode_name
@@ -60,18 +61,16 @@ def baselines(sfreq: float, class_weight: str | None = None) -> dict[str, Pipeli
 
     check_rate(sfreq)
 
-    def patterns(low: float, high: float, n_filters: int) -> Pipeline:
-        return make_pipeline(in_band(sfreq, low, high), Covariances("oas"), CSP(nfilter=n_filters))
+    def patterns(n_filters: int) -> list[BaseEstimator]:
+        return [Covariances("oas"), CSP(nfilter=n_filters)]
 
     logistic = LogisticRegression(max_iter=1000, class_weight=class_weight)
-    bank = make_union(*(patterns(low, low + 4, 4) for low in range(4, 40, 4)))
+    bank = in_bands(sfreq, [(low, low + 4) for low in range(4, 40, 4)], *patterns(4))
     # The estimate of information adds noise to break ties.
     information = functools.partial(mutual_info_classif, random_state=0)
-    powers = make_union(
-        *(make_pipeline(in_band(sfreq, *band), FunctionTransformer(log_power)) for band in RHYTHMS)
-    )
+    powers = in_bands(sfreq, RHYTHMS, FunctionTransformer(log_power))
     return {
-        "CSP + LDA": make_pipeline(*patterns(*MOTOR_BAND, 6), LinearDiscriminantAnalysis()),
+        "CSP + LDA": make_pipeline(in_band(sfreq, *MOTOR_BAND), *patterns(6), LinearDiscriminantAnalysis()),
         "tangent space + LR": make_pipeline(
             in_band(sfreq, *MOTOR_BAND), Covariances("oas"), TangentSpace(), logistic
         ),
@@ -110,12 +109,8 @@ def ridge_baselines(sfreq: float) -> dict[str, Pipeline]:
     from pyriemann.tangentspace import TangentSpace
 
     check_rate(sfreq)
-    powers = make_union(
-        *(make_pipeline(in_band(sfreq, *band), FunctionTransformer(log_power)) for band in BANDS)
-    )
-    tangents = make_union(
-        *(make_pipeline(in_band(sfreq, *band), Covariances("oas"), TangentSpace()) for band in BANDS)
-    )
+    powers = in_bands(sfreq, BANDS, FunctionTransformer(log_power))
+    tangents = in_bands(sfreq, BANDS, Covariances("oas"), TangentSpace())
     return {
         "log power + ridge": make_pipeline(powers, StandardScaler(), RidgeCV(PENALTIES)),
         "tangent space + ridge": make_pipeline(tangents, StandardScaler(), RidgeCV(PENALTIES)),
@@ -131,6 +126,11 @@ def check_rate(sfreq: float) -> None:
 def in_band(sfreq: float, low: float, high: float) -> FunctionTransformer:
     """Build the step that filters windows."""
     return FunctionTransformer(band_pass, kw_args={"sfreq": sfreq, "low": low, "high": high})
+
+
+def in_bands(sfreq: float, bands: Iterable[tuple[float, float]], *steps: BaseEstimator) -> FeatureUnion:
+    """Build the step that computes features in every band, and puts them side by side."""
+    return make_union(*(make_pipeline(in_band(sfreq, *band), *map(clone, steps)) for band in bands))
 
 
 def eye_control(ch_names: Sequence[str], sfreq: float) -> Pipeline:
