@@ -130,13 +130,13 @@ def embed(
     if isinstance(model, str):
         recordings, model = build_for(recordings, plan, model, weights, revision)
     reading = {"layer": layer, "pool": pool}
-    settings = json.dumps([describe_model(model), str(plan), reading], sort_keys=True, default=str)
-    known = list(recordings) if isinstance(recordings, Sequence) else recordings
-    n_known = len(known) if isinstance(known, list) else None
+    described = describe_model(model)
+    settings = json.dumps([described, str(plan), reading], sort_keys=True, default=str)
+    n_known = len(recordings) if isinstance(recordings, Sequence) else None
     parts, skipped, n_before = [], {}, 0
     folder = out.with_name(out.name + ".parts")
     with locked(folder, "write the table"):
-        for recording in track(known, "Recordings", total=n_known, disable=not progress):
+        for recording in track(recordings, "Recordings", total=n_known, disable=not progress):
             part = folder / f"{name_part(recording, settings)}.parquet"
             if part.exists():
                 n_before += 1
@@ -148,7 +148,9 @@ def embed(
                     continue
                 features = extract_features(model, windows, batch_size=batch_size, device=device, **reading)
                 with replacing(part) as unfinished:
-                    pq.write_table(to_rows(recording.name, windows, features, model), unfinished)
+                    pq.write_table(
+                        to_rows(recording.name, windows, features, described["fingerprint"]), unfinished
+                    )
             parts.append(part)
         if not parts:
             name, reason = next(iter(skipped.items()), ("It", "there is no recording"))
@@ -199,7 +201,7 @@ def name_part(recording: Recording, settings: str) -> str:
     return hashlib.sha256(json.dumps([*facts, dict(recording.facts)], default=str).encode()).hexdigest()[:24]
 
 
-def to_rows(name: str, windows: Windows, features: np.ndarray, model: EEGModel) -> pa.Table:
+def to_rows(name: str, windows: Windows, features: np.ndarray, weights: str) -> pa.Table:
     """Put what is known of each window beside its features."""
     told = pd.DataFrame(index=range(len(windows))) if windows.metadata is None else windows.metadata
     labels = windows.labels if windows.labels is not None else np.full(len(windows), "")
@@ -208,8 +210,8 @@ def to_rows(name: str, windows: Windows, features: np.ndarray, model: EEGModel) 
         if fact in told:
             values = told[fact].to_numpy()
             rows[fact] = values.astype(float) if fact == "onset" else values.astype(str)
-    rows["weights"] = describe_model(model)["fingerprint"]
-    rows["data"], rows["report"] = describe_data(windows.data)["blake2b"], str(windows.report)
+    rows["weights"], rows["data"] = weights, describe_data(windows.data)["blake2b"]
+    rows["report"] = str(windows.report)
     width = features.shape[1]
     flat = pa.array(np.ascontiguousarray(features, np.float32).ravel())
     column = pa.FixedSizeListArray.from_arrays(flat, width)
