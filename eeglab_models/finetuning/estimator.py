@@ -210,7 +210,7 @@ class FineTuner(ClassifierMixin, BaseEstimator):
         X : Windows, mne.BaseEpochs or numpy.ndarray, shape (n_windows, n_chans, n_times)
             Prepared windows, epochs of mne, or an array of them; with `info`, an array in microvolts.
         y : sequence, shape (n_windows,), or None
-            Class of every window; None means the labels of the windows.
+            Class of every window, or value for `FineTuneRegressor`; None means the labels of the windows.
         groups : sequence, shape (n_windows,), or None
             What belongs together, as runs or subjects: no group is on both sides of the held-out part.
 
@@ -222,8 +222,8 @@ class FineTuner(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If windows were not prepared for the model, if the model does not have one output per class, if a
-            setting is none of those above, or if the loss is no longer finite.
+            If windows were not prepared for the model, if the model does not have one output per class (one
+            for values), if a setting is none of those above, or if the loss is no longer finite.
         KeyboardInterrupt
             If somebody interrupts the training.
         BlockingIOError

@@ -1,7 +1,6 @@
 """Fine-tuning for values, such as ages and reaction times."""
 
 import copy
-from collections.abc import Sequence
 from typing import Any
 
 import mne
@@ -39,41 +38,6 @@ class FineTuneRegressor(RegressorMixin, FineTuner):
     ----------
     Hu et al. (2022), LoRA, ICLR, and the others of `FineTuner`.
     """
-
-    def fit(
-        self,
-        X: Windows | mne.BaseEpochs | Float[np.ndarray, "n_windows n_chans n_times"],
-        y: Sequence[Any] | Shaped[np.ndarray, " n_windows"] | None = None,
-        groups: Sequence[Any] | Shaped[np.ndarray, " n_windows"] | None = None,
-    ) -> "FineTuneRegressor":
-        """Adapt a copy of the model.
-
-        Parameters
-        ----------
-        X : Windows, mne.BaseEpochs or numpy.ndarray, shape (n_windows, n_chans, n_times)
-            Prepared windows, epochs of mne, or an array of them; with `info`, an array in microvolts.
-        y : sequence, shape (n_windows,), or None
-            Value of every window; None means the labels of the windows.
-        groups : sequence, shape (n_windows,), or None
-            What belongs together, as people: no group is on both sides of the held-out part.
-
-        Returns
-        -------
-        self : FineTuneRegressor
-            Fitted.
-
-        Raises
-        ------
-        ValueError
-            If the model does not have one output, if a value is no finite number, if a setting is one of
-            classes, or as in `FineTuner`.
-        """
-        if self.label_smoothing or self.class_weight is not None or self.monitor == "accuracy":
-            raise ValueError(
-                "label_smoothing, class_weight and monitor='accuracy' are of classes, got one of them for "
-                "values. Leave them out."
-            )
-        return super().fit(X, y, groups)
 
     def predict(
         self, X: Windows | mne.BaseEpochs | Float[np.ndarray, "n_windows n_chans n_times"]
@@ -120,7 +84,12 @@ class FineTuneRegressor(RegressorMixin, FineTuner):
         return next(split(1, test_size=self.validation, random_state=self.seed).split(targets, None, groups))
 
     def _read_targets(self, y: Shaped[np.ndarray, " n_windows"]) -> Float[np.ndarray, " n_windows"]:
-        """Standardise the values."""
+        """Standardise the values, and refuse settings that are of classes."""
+        if self.label_smoothing or self.class_weight is not None or self.monitor == "accuracy":
+            raise ValueError(
+                "label_smoothing, class_weight and monitor='accuracy' are of classes, got one of them for "
+                "values. Leave them out."
+            )
         shape = copy.deepcopy(self.model).get_output_shape()
         if shape != (1, 1):
             raise ValueError(
