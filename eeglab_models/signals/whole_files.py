@@ -3,6 +3,7 @@
 import re
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,19 +29,42 @@ def check_size(path: Path) -> None:
     )
 
 
-def told_by_edf(path: Path) -> int | None:
-    """Compute the bytes that an EDF or BDF file has by its header; None if that cannot be read."""
+class EDFHeader(NamedTuple):
+    """What the header of an EDF or BDF file tells; sizes in bytes."""
+
+    size: int
+    n_records: int
+    seconds: float
+    has_gaps: bool
+    labels: list[bytes]
+    sizes: list[int]
+
+
+def read_edf_header(path: Path) -> EDFHeader | None:
+    """Read the header of an EDF or BDF file; None if it is none, or if mne has to say what is wrong."""
+    width = {".edf": 2, ".bdf": 3}.get(path.suffix.lower())
+    if width is None:
+        return None
     with open(path, "rb") as file:
         head = file.read(256)
         try:
             n_bytes, n_records, n_signals = (int(head[a:b]) for a, b in ((184, 192), (236, 244), (252, 256)))
+            labels = [file.read(16).strip() for _ in range(n_signals)]
             file.seek(256 + 216 * n_signals)
-            n_samples = sum(int(file.read(8)) for _ in range(n_signals))
+            sizes = [width * int(file.read(8)) for _ in range(n_signals)]
+            seconds = float(head[244:252])
         except ValueError:
-            return None  # mne says what is wrong with the header
-    if n_records <= 0:
+            return None
+    gaps = re.match(rb"(EDF|BDF)\+D", head[192:]) is not None
+    return EDFHeader(n_bytes, n_records, seconds, gaps, labels, sizes)
+
+
+def told_by_edf(path: Path) -> int | None:
+    """Compute the bytes that an EDF or BDF file has by its header; None if that cannot be read."""
+    header = read_edf_header(path)
+    if header is None or header.n_records <= 0:
         return None  # the recorder was not stopped
-    return n_bytes + n_records * n_samples * (3 if path.suffix.lower() == ".bdf" else 2)
+    return header.size + header.n_records * sum(header.sizes)
 
 
 def told_by_brainvision(path: Path) -> tuple[Path, int | None]:
@@ -57,25 +81,20 @@ def told_by_brainvision(path: Path) -> tuple[Path, int | None]:
 
 def check_gaps(path: Path) -> None:
     """Refuse EDF+ and BDF+ files with gaps: mne joins what lies around, and misplaces events."""
-    width = {".edf": 2, ".bdf": 3}.get(path.suffix.lower())
+    header = read_edf_header(path)
+    if header is None or not header.has_gaps:
+        return
+    # Every record begins with its time.
+    first = next((i for i, label in enumerate(header.labels) if label.endswith(b" Annotations")), 0)
+    onsets = []
     with open(path, "rb") as file:
-        head = file.read(256)
-        if width is None or not re.match(rb"(EDF|BDF)\+D", head[192:]):
-            return
-        n_signals, n_records, seconds = int(head[252:256]), int(head[236:244]), float(head[244:252])
-        labels = [file.read(16).strip() for _ in range(n_signals)]
-        file.seek(256 + 216 * n_signals)
-        sizes = [width * int(file.read(8)) for _ in range(n_signals)]
-        # Every record begins with its time.
-        first = next((i for i, label in enumerate(labels) if label.endswith(b" Annotations")), 0)
-        onsets = []
-        for record in range(n_records):
-            file.seek(256 * (n_signals + 1) + record * sum(sizes) + sum(sizes[:first]))
-            time = re.match(rb"[+-][\d.]+", file.read(sizes[first]))
+        for record in range(header.n_records):
+            file.seek(256 * (len(header.labels) + 1) + record * sum(header.sizes) + sum(header.sizes[:first]))
+            time = re.match(rb"[+-][\d.]+", file.read(header.sizes[first]))
             onsets += [float(time[0])] if time else []
-    gaps = np.abs(np.diff(onsets) - seconds) > 0.01 * seconds
+    gaps = np.abs(np.diff(onsets) - header.seconds) > 0.01 * header.seconds
     if gaps.any():
-        after = onsets[gaps.argmax()] + seconds - onsets[0]
+        after = onsets[gaps.argmax()] + header.seconds - onsets[0]
         raise ValueError(
             f"{path} has {gaps.sum()} gaps, the first after {after:g} s, and events after a gap would be "
             "misplaced. Write each part to a file of its own."
