@@ -10,7 +10,13 @@ import numpy as np
 from eeglab_models.configs import nearest, shorten
 from eeglab_models.models.base import EEGModel
 from eeglab_models.signals.electrodes import montage, positions, sort_channels, spell_channel
-from eeglab_models.signals.quality import OTHER_SCALE, find_bad_channels, find_other_scale, interpolate
+from eeglab_models.signals.quality import (
+    OTHER_SCALE,
+    find_bad_channels,
+    find_other_scale,
+    interpolate,
+    names_of,
+)
 from eeglab_models.signals.windows import Windows
 
 __all__ = ["average_reference"]
@@ -80,10 +86,10 @@ def handle_bad(
     if not bad.any():
         return note(windows, "bad windows", "None: no channel is flat, every sample is a number.")
     n_bad = int(bad.any(axis=1).sum())
-    names = [name for name, ever in zip(windows.ch_names, bad.any(axis=0), strict=True) if ever]
+    names = names_of(bad, windows.ch_names)
     beyond = "" if ceiling is None else f", beyond {ceiling:g} µV"
     finding = f"{n_bad} of {len(windows)} hold channels that are flat{beyond} or no number ({shorten(names)})"
-    strange = [name for name, ever in zip(windows.ch_names, (other & bad).any(axis=0), strict=True) if ever]
+    strange = names_of(other & bad, windows.ch_names)
     if strange:
         finding += f"; {shorten(strange)} vary over {OTHER_SCALE:g} times more or less than the others"
     if bad_windows == "raise":

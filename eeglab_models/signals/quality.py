@@ -183,9 +183,14 @@ def judge(
     return bad | ((far > 0) & (far.mean(axis=0) < RARE))
 
 
+def names_of(bad: Bool[np.ndarray, "n_windows n_chans"], ch_names: Sequence[str]) -> list[str]:
+    """Name the channels that are bad in any window."""
+    return [name for name, ever in zip(ch_names, bad.any(axis=0), strict=True) if ever]
+
+
 def describe_bad(bad: Bool[np.ndarray, "n_windows n_chans"], ch_names: Sequence[str]) -> str:
     """Say how many windows hold a channel without EEG, and which channels these are."""
-    names = [name for name, ever in zip(ch_names, bad.any(axis=0), strict=True) if ever]
+    names = names_of(bad, ch_names)
     return (
         f"{bad.any(axis=1).sum()} of {len(bad)} touch stretches without EEG ({shorten(names)}); windows.bad "
         "says which."
@@ -228,7 +233,7 @@ def check_result(
         )
     far = ~(np.maximum(high, -low) <= (np.inf if ceiling is None else ceiling))
     if far.any():
-        names = [name for name, ever in zip(ch_names, far.any(axis=0), strict=True) if ever]
+        names = names_of(far, ch_names)
         raise ValueError(
             f"After all steps {far.any(axis=1).sum()} of {len(data)} windows are beyond {ceiling:g} µV in "
             f"{shorten(names)}. Check the reference, and the positions that channels were filled from."
